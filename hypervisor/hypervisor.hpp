@@ -1,0 +1,140 @@
+#pragma once
+// The hypervisor in the words of the domain. Two implementations: `libvirt` and `simulated`.
+#include "agent/core/clock.hpp"
+#include "agent/core/json.hpp"
+#include "agent/core/result.hpp"
+#include "hypervisor/guest_spec.hpp"
+#include "scheduler_hooks/model/host_topology.hpp"
+
+#include <functional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+namespace novalet::hypervisor {
+
+/// Nova's numbers (reference 03 §1.1).
+enum class PowerState { NoState = 0, Running = 1, Paused = 3, Shutdown = 4, Crashed = 6, Suspended = 7 };
+
+/// What never changes without a restart plus what the audit asks every minute (reference 04 §7.4).
+struct HostFacts {
+    std::string hostname;            ///< libvirt's host name = hypervisor_hostname
+    std::string type;                ///< "QEMU"
+    std::int64_t version = 0;        ///< 7002000
+    Json cpu_info;                   ///< document of ComputeNode.cpu_info
+    Json supported_instances;        ///< [[arch, hv_type, vm_mode], …]
+    unsigned online_cpus = 0;
+    std::uint64_t memory_mib = 0;
+    std::uint64_t disk_total_gib = 0;       ///< of the file system below instances_path
+    std::int64_t disk_available_least_gib = 0; ///< may be negative
+    scheduler_hooks::model::HostTopology topology;
+    /// Input of the trait computation (reference 05 §4).
+    std::vector<std::string> cpu_features;   ///< libvirt spelling
+    bool hyperthreading = false;
+    std::vector<std::string> disk_buses;     ///< union over the domain capabilities
+    std::vector<std::string> video_models;
+    std::vector<std::string> tpm_models;
+    std::vector<std::string> tpm_versions;
+    bool secure_boot = false;
+    bool amd_sev = false;
+    std::string arch = "x86_64";
+    std::int64_t libvirt_version = 0;        ///< 9000000
+    std::string uptime;                      ///< output of uptime(1)
+};
+
+struct GuestInfo {
+    InstanceUuid uuid;
+    std::string name;
+    PowerState state = PowerState::NoState;
+    std::uint64_t memory_mib = 0;
+    unsigned vcpus = 0;
+};
+
+/// Something that happened to a guest; delivered on the hypervisor's event thread.
+struct GuestEvent {
+    enum class Kind { Stopped, Started, Paused, Resumed, Suspended };
+    InstanceUuid uuid;
+    Kind kind = Kind::Stopped;
+};
+
+struct VncAddress {
+    std::string host; ///< server_proxyclient_address
+    unsigned port = 0;
+};
+
+/// Where the bytes of images come from. Implemented by agent/tasks over Glance with the user's
+/// context; the hypervisor decides whether it needs them at all.
+class ImageSource {
+  public:
+    virtual ~ImageSource() = default;
+    /// Writes the verified image to the descriptor (positioned at 0). Checksum and size are checked
+    /// while writing; an error leaves rubbish behind that the caller removes.
+    [[nodiscard]] virtual Result<void> fetch(const ImageId& image, int fd) = 0;
+    /// disk_format of that image as Glance claims it.
+    [[nodiscard]] virtual Result<std::string> disk_format(const ImageId& image) = 0;
+};
+
+/// What the agent wants to hear and steer while a guest is being made.
+struct SpawnHooks {
+    ImageSource* images = nullptr;
+    /// Empty: nothing to wait for. Otherwise the domain is started paused, this is called once, and
+    /// the domain is resumed when it returns ok: Neutron reported every awaited port (the caller
+    /// registered its waiters before spawn), else VirtualInterfaceCreateException.
+    std::function<Result<void>()> wait_for_plugged;
+    /// Name of the step that begins now (journal, log).
+    std::function<void(const char* step)> step;
+    std::stop_token stop; ///< the instance is being deleted or the agent stops: give up soon
+};
+
+struct DestroyOptions {
+    bool destroy_disks = true;
+    std::vector<InterfaceSpec> interfaces; ///< to unplug
+};
+
+struct PowerOffOptions {
+    Seconds timeout{0};        ///< 0 = pull the plug at once
+    Seconds retry_interval{10}; ///< the request is sent again each time
+};
+
+/// Thread safe. Calls for one guest are serialised by the caller (instance queue). Every verb is
+/// idempotent: it looks at what is there and does what is missing. Unknown guest: exception
+/// InstanceNotFound, code NotFound.
+class Hypervisor {
+  public:
+    virtual ~Hypervisor() = default;
+    /// Connects, checks minimum versions, starts events. Errors are fatal for the start.
+    [[nodiscard]] virtual Result<void> start(std::function<void(const GuestEvent&)> sink) = 0;
+    virtual void stop() = 0;
+
+    [[nodiscard]] virtual Result<HostFacts> facts() = 0;
+    [[nodiscard]] virtual Result<std::vector<GuestInfo>> list() = 0;
+    [[nodiscard]] virtual Result<GuestInfo> info(const InstanceUuid& uuid) = 0;
+
+    /// Disks, interfaces, domain, start (paused until the plug events are there), RUNNING.
+    /// On failure everything this call made is removed again.
+    [[nodiscard]] virtual Result<void> spawn(const GuestSpec& guest, const SpawnHooks& hooks) = 0;
+    /// Guest, interfaces, files. Ok when nothing is left, also when nothing was there.
+    [[nodiscard]] virtual Result<void> destroy(const InstanceUuid& uuid,
+                                               const DestroyOptions& options) = 0;
+
+    [[nodiscard]] virtual Result<void> power_off(const InstanceUuid& uuid,
+                                                 const PowerOffOptions& options) = 0;
+    /// Domain defined anew from the spec and started (reference 07 §9); also hard reboot.
+    [[nodiscard]] virtual Result<void> power_on(const GuestSpec& guest,
+                                                const SpawnHooks& hooks) = 0;
+    /// False when the guest did not obey in time: the caller falls back to the hard way.
+    [[nodiscard]] virtual Result<bool> soft_reboot(const InstanceUuid& uuid) = 0;
+    [[nodiscard]] virtual Result<void> pause(const InstanceUuid& uuid) = 0;
+    [[nodiscard]] virtual Result<void> unpause(const InstanceUuid& uuid) = 0;
+    [[nodiscard]] virtual Result<void> suspend(const InstanceUuid& uuid) = 0;
+    [[nodiscard]] virtual Result<void> resume(const GuestSpec& guest) = 0;
+    /// Interfaces of a guest that should run are plugged (start-up repair).
+    [[nodiscard]] virtual Result<void> plug(const GuestSpec& guest) = 0;
+
+    /// Last bytes of the console log over the rotated files, at most 100 KiB.
+    [[nodiscard]] virtual Result<std::string> console_log(const InstanceUuid& uuid) = 0;
+    [[nodiscard]] virtual Result<VncAddress> vnc(const InstanceUuid& uuid) = 0;
+    [[nodiscard]] virtual Result<std::string> uptime() = 0;
+};
+
+} // namespace novalet::hypervisor
