@@ -15,11 +15,11 @@ namespace novalet::hypervisor {
 
 /// Flavor as it stands in the instance record.
 struct FlavorSpec {
-    std::string id;   ///< flavorid, only for metadata of newer releases
+    std::string id; ///< flavorid, only for metadata of newer releases
     std::string name;
     std::uint64_t memory_mib = 0;
     unsigned vcpus = 0;
-    std::uint64_t root_gib = 0;      ///< 0 = as large as the image
+    std::uint64_t root_gib = 0; ///< 0 = as large as the image
     std::uint64_t ephemeral_gib = 0;
     std::uint64_t swap_mib = 0;
     std::map<std::string, std::string> extra_specs;
@@ -41,10 +41,10 @@ struct InterfaceSpec {
     std::string mac;
     std::string vif_type; ///< "bridge", "ovs", …
     std::string vnic_type = "normal";
-    std::string device;   ///< host side: ("tap" + port id)[:14]
-    std::string bridge;   ///< brq… or br-int
-    unsigned mtu = 0;     ///< bytes; 0 = not given
-    bool active = false;  ///< Neutron already says ACTIVE: no plug event will come
+    std::string device;  ///< host side: ("tap" + port id)[:14]
+    std::string bridge;  ///< brq… or br-int
+    unsigned mtu = 0;    ///< bytes; 0 = not given
+    bool active = false; ///< Neutron already says ACTIVE: no plug event will come
     Json vif;
 };
 
@@ -69,16 +69,16 @@ struct ConfigDrive {
 
 struct GuestSpec {
     InstanceUuid uuid;
-    std::string name;         ///< domain name, from instance_name_template
+    std::string name; ///< domain name, from instance_name_template
     std::string display_name;
     std::string project_id;
     std::string user_id;
     std::string project_name; ///< "N/A" when unknown
     std::string user_name;
-    std::string os_type;      ///< "linux", "windows" or empty
+    std::string os_type; ///< "linux", "windows" or empty
     FlavorSpec flavor;
     ImageSpec image;
-    std::string kernel_id;    ///< Glance ids of AKI/ARI images; empty = none
+    std::string kernel_id; ///< Glance ids of AKI/ARI images; empty = none
     std::string ramdisk_id;
     std::string root_device_name; ///< "/dev/vda"
     std::vector<DiskSpec> disks;

@@ -14,32 +14,39 @@
 namespace novalet::hypervisor {
 
 /// Nova's numbers (reference 03 §1.1).
-enum class PowerState { NoState = 0, Running = 1, Paused = 3, Shutdown = 4, Crashed = 6, Suspended = 7 };
+enum class PowerState {
+    NoState = 0,
+    Running = 1,
+    Paused = 3,
+    Shutdown = 4,
+    Crashed = 6,
+    Suspended = 7
+};
 
 /// What never changes without a restart plus what the audit asks every minute (reference 04 §7.4).
 struct HostFacts {
-    std::string hostname;            ///< libvirt's host name = hypervisor_hostname
-    std::string type;                ///< "QEMU"
-    std::int64_t version = 0;        ///< 7002000
-    Json cpu_info;                   ///< document of ComputeNode.cpu_info
-    Json supported_instances;        ///< [[arch, hv_type, vm_mode], …]
+    std::string hostname;     ///< libvirt's host name = hypervisor_hostname
+    std::string type;         ///< "QEMU"
+    std::int64_t version = 0; ///< 7002000
+    Json cpu_info;            ///< document of ComputeNode.cpu_info
+    Json supported_instances; ///< [[arch, hv_type, vm_mode], …]
     unsigned online_cpus = 0;
     std::uint64_t memory_mib = 0;
-    std::uint64_t disk_total_gib = 0;       ///< of the file system below instances_path
+    std::uint64_t disk_total_gib = 0;          ///< of the file system below instances_path
     std::int64_t disk_available_least_gib = 0; ///< may be negative
     scheduler_hooks::model::HostTopology topology;
     /// Input of the trait computation (reference 05 §4).
-    std::vector<std::string> cpu_features;   ///< libvirt spelling
+    std::vector<std::string> cpu_features; ///< libvirt spelling
     bool hyperthreading = false;
-    std::vector<std::string> disk_buses;     ///< union over the domain capabilities
+    std::vector<std::string> disk_buses; ///< union over the domain capabilities
     std::vector<std::string> video_models;
     std::vector<std::string> tpm_models;
     std::vector<std::string> tpm_versions;
     bool secure_boot = false;
     bool amd_sev = false;
     std::string arch = "x86_64";
-    std::int64_t libvirt_version = 0;        ///< 9000000
-    std::string uptime;                      ///< output of uptime(1)
+    std::int64_t libvirt_version = 0; ///< 9000000
+    std::string uptime;               ///< output of uptime(1)
 };
 
 struct GuestInfo {
@@ -92,7 +99,7 @@ struct DestroyOptions {
 };
 
 struct PowerOffOptions {
-    Seconds timeout{0};        ///< 0 = pull the plug at once
+    Seconds timeout{0};         ///< 0 = pull the plug at once
     Seconds retry_interval{10}; ///< the request is sent again each time
 };
 

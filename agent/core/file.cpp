@@ -59,9 +59,8 @@ Result<std::string> read_file(const std::filesystem::path& path, std::size_t max
     }
 }
 
-Result<void> write_file_atomically(const std::filesystem::path& path,
-                                   std::string_view content,
-                                   unsigned mode) {
+Result<void>
+write_file_atomically(const std::filesystem::path& path, std::string_view content, unsigned mode) {
     const std::filesystem::path temporary = path.string() + ".new-" + new_uuid_hex().substr(0, 8);
     {
         const Fd file(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));

@@ -29,8 +29,8 @@ class Json {
     Json(std::nullptr_t) noexcept {}
     Json(bool value) noexcept : value_(value) {}
     template <class T>
-        requires(std::is_integral_v<T> && !std::is_same_v<T, bool>)
-    Json(T value) noexcept : value_(static_cast<std::int64_t>(value)) {}
+    requires(std::is_integral_v<T> && !std::is_same_v<T, bool>) Json(T value)
+    noexcept : value_(static_cast<std::int64_t>(value)) {}
     Json(double value) noexcept : value_(value) {}
     Json(const char* value) : value_(std::string(value)) {}
     Json(std::string_view value) : value_(std::string(value)) {}

@@ -27,10 +27,14 @@ thread_local std::vector<Field> scope_fields;
 
 const char* name_of(Level level) {
     switch (level) {
-    case Level::Debug: return "DEBUG";
-    case Level::Info: return "INFO";
-    case Level::Warning: return "WARNING";
-    case Level::Error: return "ERROR";
+    case Level::Debug:
+        return "DEBUG";
+    case Level::Info:
+        return "INFO";
+    case Level::Warning:
+        return "WARNING";
+    case Level::Error:
+        return "ERROR";
     }
     return "INFO";
 }

@@ -21,8 +21,8 @@ struct Field {
     Field(std::string_view k, std::string_view v) : key(k), value(v) {}
     Field(std::string_view k, bool v) : key(k), value(v ? "true" : "false") {}
     template <class T>
-        requires std::is_arithmetic_v<T>
-    Field(std::string_view k, T v) : key(k), value(std::to_string(v)) {}
+    requires std::is_arithmetic_v<T> Field(std::string_view k, T v)
+        : key(k), value(std::to_string(v)) {}
 };
 
 /// Where and how much; call before other threads start. `path` empty = stderr. A file is reopened

@@ -138,7 +138,8 @@ class SystemProcesses final : public ProcessRunner {
         const std::string path = request.argv.empty() ? "" : find_program(request.argv[0]);
         if (path.empty())
             return fail(Code::NotFound,
-                        cat("program '", request.argv.empty() ? "" : request.argv[0],
+                        cat("program '",
+                            request.argv.empty() ? "" : request.argv[0],
                             "' is not installed"));
         NOVALET_ASSIGN(auto input, make_pipe());
         NOVALET_ASSIGN(auto out, make_pipe());
@@ -168,10 +169,11 @@ class SystemProcesses final : public ProcessRunner {
         }
         if (!finished)
             return fail(Code::Timeout,
-                        cat(request.argv[0], " did not end in ", request.timeout.count(),
+                        cat(request.argv[0],
+                            " did not end in ",
+                            request.timeout.count(),
                             " ms and was killed"));
-        outcome.exit_status =
-            WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+        outcome.exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
         return outcome;
     }
 };
@@ -182,7 +184,10 @@ Result<ProcessOutcome> ProcessRunner::check(const ProcessRequest& request) {
     NOVALET_ASSIGN(auto outcome, run(request));
     if (outcome.exit_status != 0)
         return fail(Code::Internal,
-                    cat(request.argv[0], " failed with ", outcome.exit_status, ": ",
+                    cat(request.argv[0],
+                        " failed with ",
+                        outcome.exit_status,
+                        ": ",
                         cut_utf8(trim(outcome.err), 500)));
     return outcome;
 }

@@ -13,11 +13,11 @@ namespace novalet {
 struct ProcessRequest {
     std::vector<std::string> argv; ///< argv[0] is looked up in /usr/sbin:/usr/bin:/sbin:/bin
     std::vector<std::string> environment = {"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
-    std::string input;                       ///< given on standard input
-    Milliseconds timeout{30000};             ///< then SIGKILL
-    std::uint64_t max_address_space = 0;     ///< bytes (RLIMIT_AS); 0 = no limit
-    std::uint64_t max_cpu_seconds = 0;       ///< RLIMIT_CPU; 0 = no limit
-    std::size_t max_output = 4U << 20U;      ///< bytes kept of each stream; the rest is dropped
+    std::string input;                   ///< given on standard input
+    Milliseconds timeout{30000};         ///< then SIGKILL
+    std::uint64_t max_address_space = 0; ///< bytes (RLIMIT_AS); 0 = no limit
+    std::uint64_t max_cpu_seconds = 0;   ///< RLIMIT_CPU; 0 = no limit
+    std::size_t max_output = 4U << 20U;  ///< bytes kept of each stream; the rest is dropped
 };
 
 struct ProcessOutcome {

@@ -10,19 +10,19 @@ namespace novalet {
 
 /// What kind of failure this is; decides what a caller may do about it.
 enum class Code {
-    InvalidArgument, ///< the input is wrong; trying again cannot help
-    NotFound,        ///< the thing named does not exist
-    AlreadyExists,   ///< it exists where it must not
-    Conflict,        ///< somebody changed it meanwhile; read again and retry
-    Unavailable,     ///< peer or resource out of reach for now; retry later
-    Timeout,         ///< no answer in time
-    Unauthorized,    ///< refused by authentication or policy
+    InvalidArgument,   ///< the input is wrong; trying again cannot help
+    NotFound,          ///< the thing named does not exist
+    AlreadyExists,     ///< it exists where it must not
+    Conflict,          ///< somebody changed it meanwhile; read again and retry
+    Unavailable,       ///< peer or resource out of reach for now; retry later
+    Timeout,           ///< no answer in time
+    Unauthorized,      ///< refused by authentication or policy
     ResourceExhausted, ///< capacity, quota, disk or memory is used up
-    Unsupported,     ///< not possible on this host or with this release
-    Cancelled,       ///< stopped on purpose
-    DataLoss,        ///< stored data is damaged
-    Remote,          ///< an exception of a peer that has no better code
-    Internal         ///< a broken invariant of ours
+    Unsupported,       ///< not possible on this host or with this release
+    Cancelled,         ///< stopped on purpose
+    DataLoss,          ///< stored data is damaged
+    Remote,            ///< an exception of a peer that has no better code
+    Internal           ///< a broken invariant of ours
 };
 
 /// Stable lower-case name ("not_found") for logs and metrics.
@@ -32,9 +32,9 @@ enum class Code {
 /// failure came from, or is meant for, an RPC peer (reference 01 §5); empty otherwise.
 struct Error {
     Code code = Code::Internal;
-    std::string text;       ///< for the operator: what was tried, on what, what came back
-    std::string exception;  ///< e.g. "InstanceNotFound"
-    std::string module;     ///< e.g. "nova.exception"
+    std::string text;      ///< for the operator: what was tried, on what, what came back
+    std::string exception; ///< e.g. "InstanceNotFound"
+    std::string module;    ///< e.g. "nova.exception"
     bool retryable = false;
     std::source_location where = std::source_location::current();
 
@@ -55,11 +55,10 @@ fail(Code code, std::string text, std::source_location where = std::source_locat
 }
 
 /// A failure that goes over RPC under the name of one of Nova's exceptions (module nova.exception).
-[[nodiscard]] inline Failure
-fail_as(std::string exception,
-        Code code,
-        std::string text,
-        std::source_location where = std::source_location::current()) {
+[[nodiscard]] inline Failure fail_as(std::string exception,
+                                     Code code,
+                                     std::string text,
+                                     std::source_location where = std::source_location::current()) {
     return Failure(
         Error{code, std::move(text), std::move(exception), "nova.exception", false, where});
 }

@@ -11,7 +11,9 @@ constexpr std::string_view hex_digits = "0123456789abcdef";
 constexpr std::string_view base64_digits =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-unsigned byte_of(char c) { return static_cast<unsigned char>(c); }
+unsigned byte_of(char c) {
+    return static_cast<unsigned char>(c);
+}
 
 std::optional<unsigned> hex_value(char c) {
     const auto at = hex_digits.find(static_cast<char>(std::tolower(static_cast<int>(byte_of(c)))));

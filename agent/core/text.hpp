@@ -10,10 +10,14 @@
 namespace novalet {
 
 namespace text_detail {
-inline void append(std::string& out, std::string_view part) { out.append(part); }
-inline void append(std::string& out, char part) { out.push_back(part); }
+inline void append(std::string& out, std::string_view part) {
+    out.append(part);
+}
+inline void append(std::string& out, char part) {
+    out.push_back(part);
+}
 template <class T>
-    requires std::is_arithmetic_v<T>
+requires std::is_arithmetic_v<T>
 void append(std::string& out, T part) {
     if constexpr (std::is_same_v<T, bool>)
         out.append(part ? "true" : "false");

@@ -36,11 +36,10 @@ class Caller {
                                             const Context& context,
                                             const CallOptions& options = {}) = 0;
     /// Ok once the broker confirmed it.
-    [[nodiscard]] virtual Result<void> cast(const Target& target,
-                                            const std::string& method,
-                                            Json args,
-                                            const Context& context) = 0;
-    /// A notification to `<topic>.<priority>` of the control exchange; declares and binds the queue.
+    [[nodiscard]] virtual Result<void>
+    cast(const Target& target, const std::string& method, Json args, const Context& context) = 0;
+    /// A notification to `<topic>.<priority>` of the control exchange; declares and binds the
+    /// queue.
     [[nodiscard]] virtual Result<void> notify(const std::string& topic,
                                               const std::string& priority,
                                               Json message,

@@ -7,9 +7,20 @@ namespace novalet::rpc {
 
 Context Context::admin() {
     Json keys = Json::object();
-    for (const char* key : {"user", "user_id", "project_id", "project", "system_scope", "domain",
-                            "user_domain", "project_domain", "auth_token", "global_request_id",
-                            "resource_uuid", "remote_address", "quota_class", "user_name",
+    for (const char* key : {"user",
+                            "user_id",
+                            "project_id",
+                            "project",
+                            "system_scope",
+                            "domain",
+                            "user_domain",
+                            "project_domain",
+                            "auth_token",
+                            "global_request_id",
+                            "resource_uuid",
+                            "remote_address",
+                            "quota_class",
+                            "user_name",
                             "project_name"})
         keys.set(key, nullptr);
     keys.set("is_admin", true);

@@ -17,9 +17,9 @@ struct Request {
     std::string name_space; ///< empty = the main endpoint, else "baseapi"
     Json args = Json::object();
     Context context;
-    std::string unique_id;   ///< for duplicate detection
-    std::string message_id;  ///< calls only: echoed in the reply
-    std::string reply_queue; ///< calls only
+    std::string unique_id;                       ///< for duplicate detection
+    std::string message_id;                      ///< calls only: echoed in the reply
+    std::string reply_queue;                     ///< calls only
     std::optional<std::chrono::seconds> monitor; ///< call monitor: a heartbeat is due each half
     [[nodiscard]] bool is_call() const noexcept { return !message_id.empty(); }
 };
@@ -44,9 +44,10 @@ class Responder {
 class Dispatcher {
   public:
     virtual ~Dispatcher() = default;
-    /// Called on the accept thread BEFORE the delivery is acknowledged. When it returns ok a request
-    /// with effects is durable. An error leaves the delivery unacknowledged: it is redelivered.
-    /// `fresh` false in the answer = seen before (journal knows the unique id): acknowledge, drop.
+    /// Called on the accept thread BEFORE the delivery is acknowledged. When it returns ok a
+    /// request with effects is durable. An error leaves the delivery unacknowledged: it is
+    /// redelivered. `fresh` false in the answer = seen before (journal knows the unique id):
+    /// acknowledge, drop.
     struct Admission {
         bool fresh = true;
     };
