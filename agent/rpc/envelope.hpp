@@ -1,0 +1,42 @@
+#pragma once
+// oslo.messaging's envelope and messages as bytes (reference 01 §4, §5). Pure functions.
+#include "agent/core/json.hpp"
+#include "agent/rpc/request.hpp"
+
+#include <string>
+#include <string_view>
+
+namespace novalet::rpc {
+
+/// Limits of a message from the bus, which is hostile until parsed. The envelope holds the message
+/// as a JSON string, so both are parsed with them.
+constexpr JsonLimits message_limits{128U << 20U, 100};
+
+/// {"oslo.version":"2.0","oslo.message":"…"} around a message.
+[[nodiscard]] std::string wrap(const Json& message);
+/// The message inside; a body without envelope keys is a bare message. InvalidArgument says what is
+/// wrong: not JSON, too deep, another major version, no object.
+[[nodiscard]] Result<Json> unwrap(std::string_view body);
+
+/// A request message taken apart. InvalidArgument names the member that is missing or wrong.
+[[nodiscard]] Result<Request> parse_request(Json message);
+/// `_context_*` members, method, args and ids of a request that we send.
+[[nodiscard]] Json make_request(const std::string& method,
+                                Json args,
+                                const std::string& version,
+                                const std::string& name_space,
+                                const Context& context);
+
+/// `failure` of a reply: JSON text of the serialised exception (reference 01 §5).
+[[nodiscard]] std::string serialise_failure(const Error& error);
+/// Error of a received failure; the code follows from the class where it is known.
+[[nodiscard]] Error parse_failure(const std::string& failure);
+
+/// The final reply, or (ending false) a heartbeat of the call monitor.
+[[nodiscard]] Json make_reply(const std::string& message_id, const Result<Json>& result);
+[[nodiscard]] Json make_heartbeat(const std::string& message_id);
+
+/// Same major and a minor that is not newer than the implemented one ("6.0" with "6.1").
+[[nodiscard]] bool compatible(std::string_view requested, std::string_view implemented) noexcept;
+
+} // namespace novalet::rpc
