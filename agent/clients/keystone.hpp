@@ -1,0 +1,107 @@
+#pragma once
+// Keystone v3 and the way from a service type to a URL with credentials (reference 06 §0).
+#include "agent/clients/http.hpp"
+#include "agent/core/secret.hpp"
+#include "agent/rpc/context.hpp"
+
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace novalet::clients {
+
+/// An account at Keystone (one keystoneauth option group).
+struct AuthOptions {
+    std::string auth_url; ///< http://keystone:5000/v3
+    std::string username;
+    Secret password;
+    std::string user_domain_name = "Default";
+    std::string project_name = "service";
+    std::string project_domain_name = "Default";
+    std::string application_credential_id; ///< instead of user and password
+    Secret application_credential_secret;
+    std::string ca_file;
+    bool insecure = false;
+    Milliseconds timeout{60000};
+};
+
+/// How one service is found.
+struct ServiceOptions {
+    std::vector<std::string> types; ///< catalog types, first match wins
+    std::vector<std::string> interfaces{"internal", "public"};
+    std::string region_name;
+    std::string endpoint_override; ///< wins over every catalog
+};
+
+struct Token {
+    std::string id;
+    Json catalog;
+    WallTime expires_at;
+};
+
+/// One account and its cached token. Thread safe; concurrent callers share one request.
+class Keystone {
+  public:
+    Keystone(HttpClient& http, AuthOptions options);
+    /// A token that lives for at least 30 s more. Unauthorized names the user and the URL.
+    [[nodiscard]] Result<Token> token();
+    /// After a 401 from a service: the next token() asks Keystone again.
+    void invalidate(const std::string& token_id);
+    [[nodiscard]] const AuthOptions& options() const noexcept { return options_; }
+
+  private:
+    [[nodiscard]] Result<Token> fetch();
+
+    HttpClient& http_;
+    const AuthOptions options_;
+    std::mutex mutex_;
+    std::optional<Token> cached_;
+};
+
+/// URL of a service from a v3 catalog (token) or the v2 form of a request context; NotFound lists
+/// what was looked for. No trailing slash.
+[[nodiscard]] Result<std::string> find_endpoint(const Json& catalog, const ServiceOptions& options);
+
+/// Requests to one service, as the agent itself or for a user.
+class ServiceClient {
+  public:
+    /// `service_user` adds X-Service-Token to user requests; may be null.
+    ServiceClient(HttpClient& http,
+                  Keystone& account,
+                  ServiceOptions options,
+                  Keystone* service_user);
+
+    struct Call {
+        std::string method = "GET";
+        std::string path; ///< begins with '/', query included
+        Json body;        ///< null = none
+        std::map<std::string, std::string> headers;
+        std::function<Result<void>(std::string_view)> sink;
+        Milliseconds timeout{60000};
+    };
+    /// As the agent's account; a 401 is tried once more with a new token.
+    [[nodiscard]] Result<HttpResponse> as_agent(const rpc::Context& context, Call call);
+    /// With the user's token from the context, at the endpoint of the user's catalog. A context
+    /// without a token (periodic work) goes as the agent.
+    [[nodiscard]] Result<HttpResponse> as_user(const rpc::Context& context, Call call);
+
+  private:
+    [[nodiscard]] Result<HttpResponse> send(const std::string& endpoint,
+                                            const std::string& token,
+                                            const rpc::Context& context,
+                                            Call call);
+
+    HttpClient& http_;
+    Keystone& account_;
+    const ServiceOptions options_;
+    Keystone* service_user_;
+};
+
+/// Turns a status that nobody expected into an error with the service's own words.
+[[nodiscard]] Error unexpected_status(const std::string& what, const HttpResponse& response);
+/// Body of a 2xx answer as JSON, or the error.
+[[nodiscard]] Result<Json> json_of(const std::string& what, const Result<HttpResponse>& response);
+
+} // namespace novalet::clients
