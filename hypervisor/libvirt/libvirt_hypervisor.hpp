@@ -1,6 +1,7 @@
 #pragma once
 // The hypervisor interface over libvirt, QEMU and the host's files and interfaces.
 #include "hypervisor/domain/build_domain.hpp"
+#include "hypervisor/domain/capabilities.hpp"
 #include "hypervisor/hypervisor.hpp"
 #include "hypervisor/libvirt/connection.hpp"
 #include "hypervisor/network/plugger.hpp"
