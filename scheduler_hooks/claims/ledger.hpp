@@ -110,14 +110,14 @@ class Ledger {
 
     /// Would the guest fit? The claim as it would be, nothing recorded. Refusal: exception
     /// ComputeResourcesUnavailable, code ResourceExhausted, the text is Nova's with our explanation
-    /// in numbers; refusal_of() has the rest.
+    /// in numbers; reasons() has the rest.
     [[nodiscard]] Result<Claim> test(const ClaimRequest& request) const;
     /// Tests and records. An instance that has a claim already: code AlreadyExists.
     [[nodiscard]] Result<Claim> claim(const ClaimRequest& request);
     /// Room for the new side of a resize or migration, besides a claim of the instance itself.
     [[nodiscard]] Result<Claim> claim_move(const MigrationUuid& migration,
                                            const ClaimRequest& request);
-    /// The long form of the last refusal of that request: one text a reason, for a log field.
+    /// Why the request is refused now: one text a reason, for a log field; empty when it fits.
     [[nodiscard]] std::vector<std::string> reasons(const ClaimRequest& request) const;
 
     /// Records without a test what exists already (start, take-over). CPUs that are taken by
@@ -138,7 +138,8 @@ class Ledger {
     [[nodiscard]] std::uint64_t revision() const noexcept { return revision_; }
     /// The audit: `records` were read when revision() was `as_of`. Claims made or changed since
     /// then stay as they are, claims dropped since then stay dropped, all others become what the
-    /// records say.
+    /// records say. A claim that is not started belongs to a build in progress, which the records
+    /// may not show yet: only its owner drops it.
     void reconcile(const std::vector<Record>& records, std::uint64_t as_of);
     /// New host facts; claims stay.
     void set_capacity(HostCapacity capacity);

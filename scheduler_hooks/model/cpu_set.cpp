@@ -79,7 +79,7 @@ void CpuSet::erase(unsigned cpu) noexcept {
     if (at >= words_.size())
         return;
     words_[at] &= ~(Word{1} << (cpu % word_bits));
-    trim();
+    shrink();
 }
 
 std::size_t CpuSet::size() const noexcept {
@@ -134,7 +134,7 @@ CpuSet& CpuSet::operator&=(const CpuSet& other) noexcept {
         words_.resize(other.words_.size());
     for (std::size_t at = 0; at < words_.size(); ++at)
         words_[at] &= other.words_[at];
-    trim();
+    shrink();
     return *this;
 }
 
@@ -142,7 +142,7 @@ CpuSet& CpuSet::operator-=(const CpuSet& other) noexcept {
     const std::size_t both = std::min(words_.size(), other.words_.size());
     for (std::size_t at = 0; at < both; ++at)
         words_[at] &= ~other.words_[at];
-    trim();
+    shrink();
     return *this;
 }
 
@@ -168,7 +168,7 @@ std::string CpuSet::str() const {
     return out;
 }
 
-void CpuSet::trim() noexcept {
+void CpuSet::shrink() noexcept {
     while (!words_.empty() && words_.back() == 0)
         words_.pop_back();
 }

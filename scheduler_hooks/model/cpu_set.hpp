@@ -66,7 +66,7 @@ class CpuSet {
     [[nodiscard]] const std::vector<Word>& words() const noexcept { return words_; }
 
   private:
-    void trim() noexcept;
+    void shrink() noexcept;
     std::vector<Word> words_;
 };
 

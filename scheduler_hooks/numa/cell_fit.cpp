@@ -1,0 +1,446 @@
+#include "scheduler_hooks/numa/cell_fit.hpp"
+
+#include "agent/core/text.hpp"
+#include "scheduler_hooks/model/page_size.hpp"
+
+#include <algorithm>
+#include <bit>
+
+namespace novalet::scheduler_hooks::numa {
+namespace {
+
+using model::CpuSet;
+using model::GuestCell;
+using model::HostCell;
+using model::PagePool;
+using model::ThreadPolicy;
+
+/// Memory beyond this cannot be meant, and keeps KiB far from the limits of 64 bits.
+constexpr std::int64_t max_memory_mib = std::int64_t{1} << 50;
+
+/// Visits the words of pcpuset − pinned_cpus without building the set.
+template <class F> void for_free_words(const HostCell& cell, F&& f) {
+    const auto& offered = cell.pcpuset.words();
+    const auto& pinned = cell.pinned_cpus.words();
+    for (std::size_t at = 0; at < offered.size(); ++at)
+        f(at, at < pinned.size() ? offered[at] & ~pinned[at] : offered[at]);
+}
+
+CpuSet::Word free_word(const HostCell& cell, std::size_t at) {
+    const auto& offered = cell.pcpuset.words();
+    const auto& pinned = cell.pinned_cpus.words();
+    if (at >= offered.size())
+        return 0;
+    return at < pinned.size() ? offered[at] & ~pinned[at] : offered[at];
+}
+
+void add_core(CellView& view, std::size_t free_threads) {
+    if (view.cores.size() <= free_threads)
+        view.cores.resize(free_threads + 1);
+    ++view.cores[free_threads];
+}
+
+/// Free threads per core. CPUs that stand in no sibling set are cores of their own.
+void count_cores(CellView& view) {
+    const HostCell& cell = *view.cell;
+    CpuSet known;
+    for (const CpuSet& core : cell.siblings) {
+        const auto& words = core.words();
+        std::size_t size = 0;
+        std::size_t free = 0;
+        for (std::size_t at = 0; at < words.size(); ++at) {
+            if (words[at] == 0)
+                continue;
+            size += static_cast<std::size_t>(std::popcount(words[at]));
+            free += static_cast<std::size_t>(std::popcount(words[at] & free_word(cell, at)));
+        }
+        view.threads = std::max(view.threads, size);
+        add_core(view, free);
+        known |= core;
+    }
+    for_free_words(cell, [&](std::size_t at, CpuSet::Word word) {
+        if (at < known.words().size())
+            word &= ~known.words()[at];
+        for (int left = std::popcount(word); left > 0; --left)
+            add_core(view, 1);
+    });
+    if (view.cores.size() > view.threads)
+        view.whole_cores = view.cores[view.threads];
+    for (std::size_t t = view.cores.size(); t-- > 1;)
+        if (t + 1 < view.cores.size())
+            view.cores[t] += view.cores[t + 1];
+}
+
+/// Threads per core that the guest's CPUs get; 0: any free ones, one by one (only prefer).
+/// Empty: impossible.
+std::optional<std::size_t>
+threads_per_core(const std::vector<std::int64_t>& cores, std::int64_t wanted, ThreadPolicy policy) {
+    const std::size_t least = policy == ThreadPolicy::Require ? 2 : 1;
+    for (std::size_t t = cores.size(); t-- > least;)
+        if (cores[t] * static_cast<std::int64_t>(t) >= wanted)
+            return t;
+    if (policy == ThreadPolicy::Require)
+        return std::nullopt;
+    return 0;
+}
+
+/// Free pages: what the books say, and not more than the kernel has.
+std::int64_t free_pages(const CellView& host, const PagePool& pool) {
+    std::int64_t free = pool.free();
+    if (host.kernel != nullptr)
+        for (const KernelPages& pages : *host.kernel)
+            if (pages.cell == host.cell->id && pages.size_kib == pool.size_kib)
+                free = std::min(free, pages.free);
+    return free;
+}
+
+/// The pair check, one function a step; each returns true when it holds.
+class PairCheck {
+  public:
+    PairCheck(const CellView& host,
+              const GuestCell& guest,
+              const PairTerms& terms,
+              std::vector<std::string>* why)
+        : host_(host), cell_(*host.cell), guest_(guest), terms_(terms), why_(why),
+          pinned_(static_cast<std::int64_t>(guest.pcpuset.size())),
+          floating_(static_cast<std::int64_t>(guest.cpuset.size())) {}
+
+    bool run(std::int64_t& page_size_kib) {
+        bool fits = memory(page_size_kib);
+        if (!fits && why_ == nullptr)
+            return false;
+        if (guest_.wants_pins())
+            fits &= pins();
+        if (!fits && why_ == nullptr)
+            return false;
+        if (guest_.cpu_policy != model::CpuPolicy::Dedicated)
+            fits &= shared();
+        return fits;
+    }
+
+  private:
+    template <class... Parts> bool no(const Parts&... parts) {
+        if (why_ != nullptr)
+            why_->push_back(cat(parts...));
+        return false;
+    }
+
+    bool memory(std::int64_t& page_size_kib) {
+        if (guest_.memory_mib > max_memory_mib)
+            return no("needs ", guest_.memory_mib, " MiB");
+        const std::int64_t kib = guest_.memory_mib * 1024;
+        page_size_kib = model::page_size_none;
+        if (guest_.page_size_kib != model::page_size_none)
+            return requested_pages(kib, page_size_kib);
+        if (!cell_.mempages.empty())
+            return small_pages(kib);
+        const std::int64_t there = guest_.wants_pins()
+                                       ? std::min(cell_.memory_mib, cell_.available_memory())
+                                       : cell_.memory_mib;
+        return guest_.memory_mib <= there || no("needs ",
+                                                guest_.memory_mib,
+                                                " MiB, ",
+                                                there,
+                                                " of ",
+                                                cell_.memory_mib,
+                                                guest_.wants_pins() ? " free" : " there");
+    }
+
+    const PagePool& smallest() const {
+        return *std::min_element(
+            cell_.mempages.begin(), cell_.mempages.end(), [](const PagePool& a, const PagePool& b) {
+                return a.size_kib < b.size_kib;
+            });
+    }
+
+    /// A guest without a page request lives in the smallest pages: pinned guests without
+    /// overcommit, others below the total.
+    bool small_pages(std::int64_t kib) {
+        const PagePool& pool = smallest();
+        const auto size = static_cast<std::int64_t>(pool.size_kib);
+        const std::int64_t there = guest_.wants_pins() ? pool.free() : pool.total;
+        if (kib % size != 0)
+            return no("needs ",
+                      guest_.memory_mib,
+                      " MiB, no multiple of ",
+                      model::page_size_text(size),
+                      " pages");
+        return kib / size <= there ||
+               no(page_text(pool, kib / size, there), guest_.wants_pins() ? " free" : " in all");
+    }
+
+    static std::string page_text(const PagePool& pool, std::int64_t needed, std::int64_t there) {
+        return cat("needs ",
+                   needed,
+                   " ",
+                   model::page_size_text(static_cast<std::int64_t>(pool.size_kib)),
+                   " pages, ",
+                   there,
+                   " of ",
+                   pool.total);
+    }
+
+    bool usable(const PagePool& pool) const {
+        const auto size = static_cast<std::int64_t>(pool.size_kib);
+        if (guest_.page_size_kib > 0)
+            return size == guest_.page_size_kib;
+        if (guest_.page_size_kib == model::page_size_any)
+            return true;
+        const bool is_smallest = pool.size_kib == smallest().size_kib;
+        return is_smallest == (guest_.page_size_kib == model::page_size_small);
+    }
+
+    /// The largest usable size that divides the memory and has enough free pages.
+    bool requested_pages(std::int64_t kib, std::int64_t& page_size_kib) {
+        for (const PagePool& pool : cell_.mempages) {
+            const auto size = static_cast<std::int64_t>(pool.size_kib);
+            if (size > page_size_kib && usable(pool) && kib % size == 0 &&
+                kib / size <= free_pages(host_, pool))
+                page_size_kib = size;
+        }
+        if (page_size_kib == model::page_size_none && why_ != nullptr)
+            why_->push_back(missing_pages(kib));
+        return page_size_kib != model::page_size_none;
+    }
+
+    std::string missing_pages(std::int64_t kib) const {
+        std::string text;
+        for (const PagePool& pool : cell_.mempages) {
+            if (!usable(pool))
+                continue;
+            const auto size = static_cast<std::int64_t>(pool.size_kib);
+            if (!text.empty())
+                text += " or ";
+            if (kib % size != 0)
+                text += cat("a multiple of ",
+                            model::page_size_text(size),
+                            " pages, is ",
+                            guest_.memory_mib,
+                            " MiB");
+            else
+                text += cat(page_text(pool, kib / size, free_pages(host_, pool)),
+                            " free",
+                            free_pages(host_, pool) < pool.free() ? " in the kernel" : "");
+        }
+        return text.empty() ? cat("has no ", model::page_size_text(guest_.page_size_kib), " pages")
+                            : text;
+    }
+
+    bool pins() {
+        const std::int64_t wanted = pinned_ + terms_.reserved;
+        if (wanted > host_.dedicated || wanted > host_.free_dedicated)
+            return no(need_cpus(), host_.free_dedicated, " of ", host_.dedicated, " free");
+        if (wanted == 0)
+            return true;
+        const ThreadPolicy policy = guest_.thread_policy.value_or(ThreadPolicy::Prefer);
+        if (policy == ThreadPolicy::Isolate)
+            return isolated(wanted);
+        if (policy == ThreadPolicy::Prefer || pinned_ == 0)
+            return true;
+        if (host_.threads <= 1)
+            return no("needs cores with threads (cpu_thread_policy require), has none");
+        return threads_per_core(host_.cores, pinned_, policy).has_value() ||
+               no(need_cpus(), "thread siblings are free on ", free_cores(2), " cores only");
+    }
+
+    /// A whole core for each vCPU. With separate sets a host with threads is meant to be excluded
+    /// by its trait: the siblings would be sold twice (Nova bug 1889633).
+    bool isolated(std::int64_t wanted) {
+        if (host_.threads != 1 && !host_.legacy)
+            return no("needs cores without threads (cpu_thread_policy isolate), has ",
+                      host_.threads,
+                      " threads a core");
+        return wanted <= host_.whole_cores ||
+               no("needs ", wanted, " unused cores, ", host_.whole_cores, " free");
+    }
+
+    std::int64_t free_cores(std::size_t threads) const {
+        return threads < host_.cores.size() ? host_.cores[threads] : 0;
+    }
+
+    std::string need_cpus() const {
+        return cat("needs ",
+                   pinned_,
+                   " dedicated CPUs",
+                   terms_.reserved != 0 ? " and 1 for the emulator, " : ", ");
+    }
+
+    bool shared() {
+        bool fits = true;
+        if (floating_ > host_.shared)
+            fits = no("needs ", floating_, " shared CPUs, has ", host_.shared);
+        if (terms_.limits == nullptr)
+            return fits;
+        const double cpu_limit =
+            static_cast<double>(host_.shared) * terms_.limits->cpu_allocation_ratio;
+        if (static_cast<double>(cell_.cpu_usage + floating_) > cpu_limit)
+            fits = no("needs ",
+                      floating_,
+                      " shared vCPUs, ",
+                      cell_.cpu_usage,
+                      " used, limit ",
+                      static_cast<std::int64_t>(cpu_limit));
+        const double memory_limit =
+            static_cast<double>(cell_.memory_mib) * terms_.limits->ram_allocation_ratio;
+        if (static_cast<double>(cell_.memory_usage) + static_cast<double>(guest_.memory_mib) >
+            memory_limit)
+            fits = no("needs ",
+                      guest_.memory_mib,
+                      " MiB, ",
+                      cell_.memory_usage,
+                      " used, limit ",
+                      static_cast<std::int64_t>(memory_limit));
+        return fits;
+    }
+
+    const CellView& host_;
+    const HostCell& cell_;
+    const GuestCell& guest_;
+    const PairTerms& terms_;
+    std::vector<std::string>* why_;
+    std::int64_t pinned_;
+    std::int64_t floating_;
+};
+
+/// Free threads of each core, in sibling order, one after the other; `starts` marks the cores.
+struct FreeThreads {
+    std::vector<unsigned> cpus;
+    std::vector<std::size_t> starts; ///< begin of each core, then the end
+    std::vector<bool> whole;         ///< nothing of the core is taken, and it is a largest one
+
+    [[nodiscard]] std::size_t size(std::size_t core) const {
+        return starts[core + 1] - starts[core];
+    }
+};
+
+FreeThreads free_threads(const HostCell& cell) {
+    FreeThreads out;
+    const CpuSet free = cell.free_pcpus();
+    out.cpus.reserve(free.size());
+    out.starts.reserve(cell.siblings.size() + 1);
+    std::size_t threads = 1;
+    for (const CpuSet& core : cell.siblings)
+        threads = std::max(threads, core.size());
+    CpuSet known;
+    const auto end_core = [&] {
+        out.whole.push_back(out.cpus.size() - out.starts.back() == threads);
+    };
+    for (const CpuSet& core : cell.siblings) {
+        out.starts.push_back(out.cpus.size());
+        core.for_each([&](unsigned cpu) {
+            if (free.contains(cpu))
+                out.cpus.push_back(cpu);
+        });
+        end_core();
+        known |= core;
+    }
+    (free - known).for_each([&](unsigned cpu) {
+        out.starts.push_back(out.cpus.size());
+        out.cpus.push_back(cpu);
+        end_core();
+    });
+    out.starts.push_back(out.cpus.size());
+    return out;
+}
+
+/// The first `per_core` free threads of each core that has that many, until `wanted` are found;
+/// per_core 0: every free thread. `whole_only` leaves out cores that are partly taken.
+std::vector<unsigned>
+take(const FreeThreads& free, std::size_t per_core, std::size_t wanted, bool whole_only) {
+    std::vector<unsigned> cpus;
+    cpus.reserve(wanted);
+    for (std::size_t core = 0; core + 1 < free.starts.size() && cpus.size() < wanted; ++core) {
+        if (free.size(core) < per_core || (whole_only && !free.whole[core]))
+            continue;
+        const std::size_t end =
+            per_core == 0 ? free.starts[core + 1] : free.starts[core] + per_core;
+        for (std::size_t at = free.starts[core]; at < end && cpus.size() < wanted; ++at)
+            cpus.push_back(free.cpus[at]);
+    }
+    return cpus;
+}
+
+/// The first free CPU, in core order, beside the pins; with isolate on a core nobody uses, because
+/// its siblings are blocked along with it.
+CpuSet emulator_cpu(const FreeThreads& free, const std::vector<unsigned>& pins, bool isolate) {
+    const auto is_pin = [&](std::size_t at) {
+        return std::find(pins.begin(), pins.end(), free.cpus[at]) != pins.end();
+    };
+    for (std::size_t core = 0; core + 1 < free.starts.size(); ++core) {
+        if (isolate && (!free.whole[core] || is_pin(free.starts[core])))
+            continue;
+        for (std::size_t at = free.starts[core]; at < free.starts[core + 1]; ++at)
+            if (!is_pin(at))
+                return CpuSet{free.cpus[at]};
+    }
+    return {};
+}
+
+std::vector<unsigned>
+choose_pins(const FreeThreads& free, std::size_t wanted, ThreadPolicy policy) {
+    if (wanted == 0)
+        return {};
+    if (policy == ThreadPolicy::Isolate)
+        return take(free, 1, wanted, true);
+    std::vector<std::int64_t> cores;
+    for (std::size_t core = 0; core + 1 < free.starts.size(); ++core) {
+        if (cores.size() <= free.size(core))
+            cores.resize(free.size(core) + 1);
+        for (std::size_t t = 1; t <= free.size(core); ++t)
+            ++cores[t];
+    }
+    return take(free,
+                threads_per_core(cores, static_cast<std::int64_t>(wanted), policy).value_or(0),
+                wanted,
+                false);
+}
+
+} // namespace
+
+CellView view_of(const HostCell& cell, bool with_cores, const std::vector<KernelPages>* kernel) {
+    CellView view;
+    view.cell = &cell;
+    view.kernel = kernel;
+    view.shared = static_cast<std::int64_t>(cell.cpuset.size());
+    view.dedicated = static_cast<std::int64_t>(cell.pcpuset.size());
+    for_free_words(
+        cell, [&](std::size_t, CpuSet::Word word) { view.free_dedicated += std::popcount(word); });
+    view.legacy = cell.cpuset == cell.pcpuset;
+    if (with_cores)
+        count_cores(view);
+    return view;
+}
+
+bool pair_fits(const CellView& host,
+               const GuestCell& guest,
+               const PairTerms& terms,
+               std::int64_t& page_size_kib,
+               std::vector<std::string>* why) {
+    return PairCheck(host, guest, terms, why).run(page_size_kib);
+}
+
+GuestCell
+place(const HostCell& host, const GuestCell& guest, unsigned reserved, std::int64_t page_size_kib) {
+    GuestCell placed = guest;
+    placed.id = host.id;
+    placed.page_size_kib = page_size_kib;
+    placed.pins.reset();
+    placed.reserved.reset();
+    if (!guest.wants_pins())
+        return placed;
+    const ThreadPolicy policy = guest.thread_policy.value_or(ThreadPolicy::Prefer);
+    const FreeThreads free = free_threads(host);
+    const std::vector<unsigned> cpus = choose_pins(free, guest.pcpuset.size(), policy);
+    placed.pins.emplace();
+    placed.pins->reserve(cpus.size());
+    std::size_t next = 0;
+    guest.pcpuset.for_each([&](unsigned vcpu) {
+        if (next < cpus.size())
+            placed.pins->push_back({vcpu, cpus[next++]});
+    });
+    if (reserved != 0)
+        placed.reserved = emulator_cpu(free, cpus, policy == ThreadPolicy::Isolate);
+    return placed;
+}
+
+} // namespace novalet::scheduler_hooks::numa

@@ -1,0 +1,52 @@
+#pragma once
+// One guest cell on one host cell: may it be there, and on which CPUs and pages (reference 08 §4.3
+// to §4.5). Internal to the fit; pure.
+#include "scheduler_hooks/model/guest_topology.hpp"
+#include "scheduler_hooks/model/host_topology.hpp"
+#include "scheduler_hooks/model/limits.hpp"
+#include "scheduler_hooks/numa/fit.hpp"
+
+#include <string>
+#include <vector>
+
+namespace novalet::scheduler_hooks::numa {
+
+/// A host cell with everything counted once that the pair checks ask for.
+struct CellView {
+    const model::HostCell* cell = nullptr;
+    const std::vector<KernelPages>* kernel = nullptr;
+    std::int64_t shared = 0;    ///< |cpuset|
+    std::int64_t dedicated = 0; ///< |pcpuset|
+    std::int64_t free_dedicated = 0;
+    bool legacy = false; ///< one CPU set for shared and pinned guests
+    // Below only when asked for (pinned guests):
+    std::size_t threads = 1; ///< of the largest core
+    /// [t]: cores with at least t free threads; index 0 unused, ends at the largest t that occurs.
+    std::vector<std::int64_t> cores;
+    std::int64_t whole_cores = 0; ///< cores with all `threads` free
+};
+
+[[nodiscard]] CellView
+view_of(const model::HostCell& cell, bool count_cores, const std::vector<KernelPages>* kernel);
+
+/// What is asked of a host cell besides the guest cell itself.
+struct PairTerms {
+    unsigned reserved = 0; ///< CPUs for the emulator threads: 0 or 1
+    const model::NumaLimits* limits = nullptr;
+};
+
+/// Does it fit? `page_size_kib` receives the size the guest would get (0: none asked). With `why`
+/// every failed check adds a text in numbers; without, the first one ends it.
+[[nodiscard]] bool pair_fits(const CellView& host,
+                             const model::GuestCell& guest,
+                             const PairTerms& terms,
+                             std::int64_t& page_size_kib,
+                             std::vector<std::string>* why);
+
+/// The guest cell on that host cell: id, page size, pins, reserved CPU. Only after pair_fits().
+[[nodiscard]] model::GuestCell place(const model::HostCell& host,
+                                     const model::GuestCell& guest,
+                                     unsigned reserved,
+                                     std::int64_t page_size_kib);
+
+} // namespace novalet::scheduler_hooks::numa
