@@ -219,7 +219,7 @@ Result<std::string> LibvirtHypervisor::console_log(const InstanceUuid& uuid) {
 
 Result<VncAddress> LibvirtHypervisor::vnc(const InstanceUuid& uuid) {
     NOVALET_ASSIGN(const auto xml, connection_.xml(uuid));
-    const auto live = domain::read_domain(xml);
+    NOVALET_ASSIGN(const auto live, domain::read_domain(xml));
     if (live.vnc_port == 0)
         return fail_as("ConsoleTypeUnavailable",
                        Code::NotFound,

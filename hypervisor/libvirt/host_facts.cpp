@@ -78,8 +78,10 @@ Result<LibvirtHypervisor::Fixed> LibvirtHypervisor::read_fixed() {
     NOVALET_ASSIGN(auto host, domain::read_capabilities(xml));
     out.arch = host.arch;
     // Nova lists what the model implies as well: the expanded baseline of the host's own CPU.
-    if (const auto expanded = connection_.baseline_cpu(host.cpu_xml))
-        merge(host.cpu_features, domain::read_cpu_features(*expanded));
+    if (const auto expanded = connection_.baseline_cpu(host.cpu_xml)) {
+        NOVALET_ASSIGN(const auto implied, domain::read_cpu_features(*expanded));
+        merge(host.cpu_features, implied);
+    }
     out.cpu_features = host.cpu_features;
     out.cpu_info = domain::cpu_info_document(host);
     out.supported_instances = Json::array();
