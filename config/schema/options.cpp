@@ -158,7 +158,7 @@ void add_compat(std::vector<Option>& all) {
     OPTION(section.auth_url,                                                                       \
            "Keystone, with or without /v3." otherwise,                                             \
            {.form = Form::Url, .required = std::string_view(otherwise).empty()});                  \
-    OPTION(section.username, "User." otherwise);                                                   \
+    OPTION(section.username, "User that speaks for this agent." otherwise);                                                   \
     OPTION(section.password, "Password of the user." otherwise);                                   \
     OPTION(section.user_domain_name, "Domain of the user." otherwise);                             \
     OPTION(section.project_name, "Project of the user." otherwise);                                \
@@ -207,7 +207,7 @@ void add_hypervisor(std::vector<Option>& all) {
                 "libvirt: guests on this host. simulated: no guests at all, only their records.");
     OPTION(hypervisor.simulated.hosts,
            "How many hosts this process plays. With more than one, they are called <host>-1, "
-           "<host>-2 …",
+           "<host>-2 and so on.",
            {.min = 1, .max = 10000});
     OPTION(hypervisor.simulated.vcpus, "CPUs of one host.", {.min = 1, .max = 8192});
     OPTION(hypervisor.simulated.memory,
