@@ -104,10 +104,14 @@ void write(Level level, std::string_view message, const std::vector<Field>& fiel
     line += to_iso_micro(now).substr(20, 3);
     line += cat(' ', static_cast<long>(getpid()), ' ', name_of(level), " novalet [");
     const auto* req = find(fields, "req");
-    line += req != nullptr ? req->value : "-";
+    append_clean(line,
+                 req != nullptr ? std::string_view(req->value) : "-"); // both come from the bus
     line += "] ";
-    if (const auto* instance = find(fields, "instance"))
-        line += cat("[instance: ", instance->value, "] ");
+    if (const auto* instance = find(fields, "instance")) {
+        line += "[instance: ";
+        append_clean(line, instance->value);
+        line += "] ";
+    }
     append_clean(line, message);
     for (const auto* list : {&fields, &static_cast<const std::vector<Field>&>(scope_fields)})
         for (const auto& field : *list)

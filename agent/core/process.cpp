@@ -45,6 +45,10 @@ std::string find_program(const std::string& name) {
     for (int i = 0; i < 3; ++i)
         if (dup2(streams[static_cast<std::size_t>(i)], i) < 0)
             _exit(127);
+    // Libraries open descriptors without O_CLOEXEC, and so may whoever started the agent.
+    if (close_range(3, ~0U, 0) != 0)
+        for (int fd = 3; fd < 4096; ++fd)
+            close(fd);
     if (request.max_address_space > 0) {
         const rlimit limit{request.max_address_space, request.max_address_space};
         if (setrlimit(RLIMIT_AS, &limit) != 0)
@@ -93,6 +97,34 @@ bool drain(const Fd& fd, std::string& into, std::size_t max) {
     }
 }
 
+/// A program that ends without reading its input must not end the agent: SIGPIPE of this thread is
+/// held back, and taken away when it came.
+class NoPipeSignal {
+  public:
+    NoPipeSignal() {
+        sigemptyset(&pipe_);
+        sigaddset(&pipe_, SIGPIPE);
+        sigset_t pending;
+        sigemptyset(&pending);
+        sigpending(&pending);
+        was_pending_ = sigismember(&pending, SIGPIPE) == 1;
+        pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
+    }
+    NoPipeSignal(const NoPipeSignal&) = delete;
+    NoPipeSignal& operator=(const NoPipeSignal&) = delete;
+    ~NoPipeSignal() {
+        const timespec at_once{};
+        while (!was_pending_ && sigtimedwait(&pipe_, nullptr, &at_once) < 0 && errno == EINTR) {
+        }
+        pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    }
+
+  private:
+    sigset_t pipe_{};
+    sigset_t before_{};
+    bool was_pending_ = false;
+};
+
 /// Feeds the input and collects both outputs until both ends are closed or the deadline passes.
 bool converse(const ProcessRequest& request,
               Fd input,
@@ -100,6 +132,7 @@ bool converse(const ProcessRequest& request,
               const Fd& err,
               ProcessOutcome& outcome,
               const Deadline& deadline) {
+    const NoPipeSignal no_pipe_signal;
     set_nonblocking(input);
     set_nonblocking(out);
     set_nonblocking(err);
