@@ -1,9 +1,12 @@
 #include "agent/core/process.hpp"
 
+#include "agent/core/file.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace novalet {
@@ -62,12 +65,18 @@ TEST(Process, AMissingProgramIsNamed) {
 
 TEST(Process, ATimeoutKillsTheWholeGroup) {
     const tests::TemporaryFolder folder;
-    auto request = shell("sleep 600 & echo $! > " + (folder / "pid").string() + "; wait");
+    const auto fifo = folder / "held-open-by-the-grandchild";
+    ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+    const Fd reader(open(fifo.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+    auto request = shell("sleep 600 > " + fifo.string() + " & echo started; wait");
     request.timeout = Milliseconds(300);
     const auto outcome = system_processes().run(request);
     ASSERT_FALSE(outcome);
     EXPECT_EQ(outcome.error().code, Code::Timeout);
     EXPECT_THAT(outcome.error().text, HasSubstr("300 ms"));
+    pollfd wait{reader.get(), POLLIN, 0};
+    ASSERT_EQ(poll(&wait, 1, 20000), 1) << "the grandchild still lives";
+    EXPECT_NE(wait.revents & POLLHUP, 0);
 }
 
 TEST(Process, ASignalIsReportedAsTheShellDoes) {
