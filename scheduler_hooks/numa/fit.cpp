@@ -35,7 +35,7 @@ class Matching {
     /// Finds a place for every row; otherwise the row that has none.
     [[nodiscard]] std::optional<std::size_t> first_unmatched() {
         for (std::size_t row = 0; row < rows(); ++row)
-            if (!augment(row))
+            if (column_of_[row] == nowhere && !augment(row))
                 return row;
         return std::nullopt;
     }
