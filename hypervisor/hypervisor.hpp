@@ -112,6 +112,10 @@ class Hypervisor {
     /// Connects, checks minimum versions, starts events. Errors are fatal for the start.
     [[nodiscard]] virtual Result<void> start(std::function<void(const GuestEvent&)> sink) = 0;
     virtual void stop() = 0;
+    /// Who hears when the hypervisor is out of reach (false, why) and back (true): the service is
+    /// disabled and enabled by it (reference 07 §1). Any thread; set before start().
+    using LinkListener = std::function<void(bool reachable, const std::string& reason)>;
+    virtual void on_link(LinkListener /*listener*/) {} // one that is never out of reach
 
     [[nodiscard]] virtual Result<HostFacts> facts() = 0;
     [[nodiscard]] virtual Result<std::vector<GuestInfo>> list() = 0;

@@ -3,18 +3,28 @@
 #include "agent/core/log.hpp"
 #include "agent/core/metrics.hpp"
 #include "agent/core/text.hpp"
+#include "hypervisor/libvirt/stop_delay.hpp"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <condition_variable>
 #include <cstdlib>
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
 
 namespace novalet::hypervisor::libvirt {
 namespace {
 
 constexpr int keepalive_seconds = 5;
 constexpr unsigned keepalive_count = 5;
+constexpr int first_retry_ms = 1000;
+constexpr int longest_retry_ms = 30000;
+constexpr Milliseconds open_patience{60000};
 
 struct DomainDeleter {
     void operator()(virDomainPtr domain) const { virDomainFree(domain); }
@@ -29,27 +39,56 @@ std::string take(char* text) {
     return out;
 }
 
+Code code_of(int number) {
+    switch (number) {
+    case VIR_ERR_OPERATION_TIMEOUT:
+        return Code::Timeout;
+    case VIR_ERR_NO_CONNECT:
+    case VIR_ERR_INVALID_CONN:
+    case VIR_ERR_RPC:
+    case VIR_ERR_SYSTEM_ERROR:
+    case VIR_ERR_AGENT_UNRESPONSIVE:
+        return Code::Unavailable;
+    case VIR_ERR_OPERATION_INVALID:
+        return Code::Conflict;
+    case VIR_ERR_DOM_EXIST:
+        return Code::AlreadyExists;
+    case VIR_ERR_NO_MEMORY:
+    case VIR_ERR_RESOURCE_BUSY:
+        return Code::ResourceExhausted;
+    case VIR_ERR_AUTH_FAILED:
+    case VIR_ERR_AUTH_CANCELLED:
+    case VIR_ERR_AUTH_UNAVAILABLE:
+    case VIR_ERR_ACCESS_DENIED:
+    case VIR_ERR_OPERATION_DENIED:
+        return Code::Unauthorized;
+    case VIR_ERR_XML_ERROR:
+    case VIR_ERR_XML_DETAIL:
+    case VIR_ERR_XML_INVALID_SCHEMA:
+    case VIR_ERR_INVALID_ARG:
+        return Code::InvalidArgument;
+    case VIR_ERR_NO_SUPPORT:
+    case VIR_ERR_CONFIG_UNSUPPORTED:
+    case VIR_ERR_ARGUMENT_UNSUPPORTED:
+    case VIR_ERR_OPERATION_UNSUPPORTED:
+        return Code::Unsupported;
+    default:
+        return Code::Internal;
+    }
+}
+
+/// This thread's last failure. Callers over RPC know it as libvirt.libvirtError.
 Failure last_error(const std::string& what) {
     const virError* error = virGetLastError();
     const int number = error != nullptr ? error->code : 0;
-    const std::string text = error != nullptr && error->message != nullptr ? error->message : "?";
-    switch (number) {
-    case VIR_ERR_NO_DOMAIN:
+    const std::string text =
+        error != nullptr && error->message != nullptr ? error->message : "libvirt gives no reason";
+    if (number == VIR_ERR_NO_DOMAIN)
         return fail_as("InstanceNotFound", Code::NotFound, cat(what, ": ", text));
-    case VIR_ERR_OPERATION_TIMEOUT:
-        return fail(Code::Timeout, cat(what, ": ", text));
-    case VIR_ERR_NO_CONNECT:
-    case VIR_ERR_RPC:
-    case VIR_ERR_SYSTEM_ERROR:
-        return fail(Code::Unavailable, cat(what, ": ", text));
-    case VIR_ERR_OPERATION_INVALID:
-        return fail(Code::Conflict, cat(what, ": ", text));
-    case VIR_ERR_NO_SUPPORT:
-    case VIR_ERR_CONFIG_UNSUPPORTED:
-        return fail(Code::Unsupported, cat(what, ": ", text));
-    default:
-        return fail(Code::Internal, cat(what, ": ", text));
-    }
+    auto failure = fail(code_of(number), cat(what, ": ", text));
+    failure.value().exception = "libvirtError";
+    failure.value().module = "libvirt";
+    return failure;
 }
 
 PowerState power_state(int state) {
@@ -68,6 +107,36 @@ PowerState power_state(int state) {
         return PowerState::Suspended;
     default:
         return PowerState::NoState;
+    }
+}
+
+std::optional<GuestEvent::Kind> kind_of(int event) {
+    switch (event) {
+    case VIR_DOMAIN_EVENT_STARTED:
+        return GuestEvent::Kind::Started;
+    case VIR_DOMAIN_EVENT_STOPPED:
+        return GuestEvent::Kind::Stopped;
+    case VIR_DOMAIN_EVENT_SUSPENDED:
+        return GuestEvent::Kind::Paused;
+    case VIR_DOMAIN_EVENT_RESUMED:
+        return GuestEvent::Kind::Resumed;
+    case VIR_DOMAIN_EVENT_PMSUSPENDED:
+        return GuestEvent::Kind::Suspended;
+    default:
+        return std::nullopt;
+    }
+}
+
+const char* reason_text(int reason) {
+    switch (reason) {
+    case VIR_CONNECT_CLOSE_REASON_EOF:
+        return "libvirtd closed it";
+    case VIR_CONNECT_CLOSE_REASON_KEEPALIVE:
+        return "libvirtd does not answer keepalives";
+    case VIR_CONNECT_CLOSE_REASON_CLIENT:
+        return "closed by this side";
+    default:
+        return "I/O error";
     }
 }
 
@@ -93,116 +162,218 @@ Result<GuestInfo> describe(virDomainPtr domain) {
 /// libvirt prints errors to stderr unless somebody takes them.
 void quiet(void* /*data*/, virErrorPtr /*error*/) {}
 
+/// Once in a process: the event loop cannot be registered again.
+Result<void> initialise() {
+    static const bool ready = [] {
+        virSetErrorFunc(nullptr, quiet);
+        return virInitialize() == 0 && virEventRegisterDefaultImpl() == 0;
+    }();
+    if (!ready)
+        return last_error("libvirt cannot be initialised");
+    return {};
+}
+
 } // namespace
 
+/// `mutex` guards `connection`, `opening` and `down`; no call to libvirt is made under it.
+/// `delay` and the timers belong to the event thread once it runs.
 struct Connection::State {
-    std::string uri;
+    explicit State(ConnectionOptions wanted)
+        : options(std::move(wanted)), delay(options.stop_event_delay) {}
+
+    const ConnectionOptions options;
     std::mutex mutex;
+    std::condition_variable opened;
     ConnectPtr connection;
-    std::function<void(const GuestEvent&)> sink;
-    std::jthread events;
+    bool opening = false;
+    bool down = false;
     std::atomic<bool> lost{false};
-    int timer = -1;
+    std::atomic<std::uint64_t> generation{0};
+    std::function<void(const GuestEvent&)> sink;
+    std::function<void(bool, const std::string&)> link;
+    StopDelay delay;
+    int wake_timer = -1;
+    int stop_timer = -1;
+    int retry_timer = -1;
+    int retry_pause = first_retry_ms;
+    std::jthread events;
 
     Result<ConnectPtr> get();
     Result<ConnectPtr> open();
     Result<DomainPtr> domain(const InstanceUuid& uuid);
+    void arm_stop_timer();
+    void add_timers();
     static int
     on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event, int detail, void* self);
     static void on_close(virConnectPtr connection, int reason, void* self);
+    static void on_stop_timer(int timer, void* self);
+    static void on_retry_timer(int timer, void* self);
 };
 
 int Connection::State::on_lifecycle(
-    virConnectPtr /*connection*/, virDomainPtr domain, int event, int /*detail*/, void* self) {
-    GuestEvent out;
-    out.uuid = InstanceUuid(uuid_of(domain));
-    switch (event) {
-    case VIR_DOMAIN_EVENT_STARTED:
-        out.kind = GuestEvent::Kind::Started;
-        break;
-    case VIR_DOMAIN_EVENT_STOPPED:
-        out.kind = GuestEvent::Kind::Stopped;
-        break;
-    case VIR_DOMAIN_EVENT_SUSPENDED:
-        out.kind = GuestEvent::Kind::Paused;
-        break;
-    case VIR_DOMAIN_EVENT_RESUMED:
-        out.kind = GuestEvent::Kind::Resumed;
-        break;
-    case VIR_DOMAIN_EVENT_PMSUSPENDED:
-        out.kind = GuestEvent::Kind::Suspended;
-        break;
-    default:
+    virConnectPtr /*connection*/, virDomainPtr domain, int event, int /*detail*/, void* opaque) {
+    auto& self = *static_cast<State*>(opaque);
+    const auto kind = kind_of(event);
+    if (!kind)
         return 0;
-    }
-    const auto& sink = static_cast<State*>(self)->sink;
-    if (sink)
-        sink(out);
+    const GuestEvent out{InstanceUuid(uuid_of(domain)), *kind};
+    if (const auto now = self.delay.take(out, system_clock().monotonic()); now && self.sink)
+        self.sink(*now);
+    self.arm_stop_timer();
     return 0;
 }
 
-void Connection::State::on_close(virConnectPtr /*connection*/, int reason, void* self) {
-    static_cast<State*>(self)->lost = true;
+void Connection::State::arm_stop_timer() {
+    const auto next = delay.next();
+    if (!next) {
+        virEventUpdateTimeout(stop_timer, -1);
+        return;
+    }
+    const auto left = std::chrono::duration_cast<Milliseconds>(*next - system_clock().monotonic()) +
+                      Milliseconds(1); // rounded up, so that it never fires just before its time
+    virEventUpdateTimeout(stop_timer,
+                          static_cast<int>(std::max<Milliseconds::rep>(1, left.count())));
+}
+
+void Connection::State::on_stop_timer(int /*timer*/, void* opaque) {
+    auto& self = *static_cast<State*>(opaque);
+    for (const auto& event : self.delay.due(system_clock().monotonic()))
+        if (self.sink)
+            self.sink(event);
+    self.arm_stop_timer();
+}
+
+void Connection::State::on_close(virConnectPtr closed, int reason, void* opaque) {
+    auto& self = *static_cast<State*>(opaque);
+    {
+        const std::lock_guard lock(self.mutex);
+        if (self.connection && self.connection.get() != closed)
+            return; // an old one that a slow request still held
+        self.down = true;
+    }
+    self.lost = true;
     metrics::counter("novalet_libvirt_connections_lost_total", "Connections to libvirtd lost")
         .add();
-    log::error("connection to libvirt lost; it is opened again with the next request",
-               {{"reason", reason}});
+    log::error("connection to libvirt lost; it is tried again until libvirtd answers",
+               {{"uri", self.options.uri}, {"reason", reason_text(reason)}});
+    if (self.link)
+        self.link(false, reason_text(reason));
+    self.retry_pause = first_retry_ms;
+    virEventUpdateTimeout(self.retry_timer, self.retry_pause);
+}
+
+void Connection::State::on_retry_timer(int timer, void* opaque) {
+    auto& self = *static_cast<State*>(opaque);
+    if (const auto again = self.get()) {
+        virEventUpdateTimeout(timer, -1);
+        return;
+    }
+    self.retry_pause = std::min(self.retry_pause * 2, longest_retry_ms);
+    virEventUpdateTimeout(timer, self.retry_pause);
 }
 
 Result<ConnectPtr> Connection::State::open() {
-    ConnectPtr fresh(virConnectOpen(uri.c_str()), [](virConnectPtr c) {
-        if (c != nullptr)
-            virConnectClose(c);
-    });
-    if (!fresh)
+    int events_id = -1;
+    virConnectPtr raw = virConnectOpen(options.uri.c_str());
+    if (raw == nullptr)
         return last_error(cat("connect to libvirt at ",
-                              uri,
+                              options.uri,
                               " (is libvirtd running, and may this user use its socket?)"));
-    virConnectSetKeepAlive(fresh.get(), keepalive_seconds, keepalive_count);
-    virConnectRegisterCloseCallback(fresh.get(), &State::on_close, this, nullptr);
-    if (virConnectDomainEventRegisterAny(fresh.get(),
-                                         nullptr,
-                                         VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-                                         VIR_DOMAIN_EVENT_CALLBACK(&State::on_lifecycle),
-                                         this,
-                                         nullptr) < 0)
+    if (virConnectSetKeepAlive(raw, keepalive_seconds, keepalive_count) < 0)
+        log::warning("libvirt cannot watch over this connection", {{"uri", options.uri}});
+    virConnectRegisterCloseCallback(raw, &State::on_close, this, nullptr);
+    events_id = virConnectDomainEventRegisterAny(raw,
+                                                 nullptr,
+                                                 VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+                                                 VIR_DOMAIN_EVENT_CALLBACK(&State::on_lifecycle),
+                                                 this,
+                                                 nullptr);
+    if (events_id < 0)
         log::warning("libvirt sends no lifecycle events; power states follow the periodic sync");
-    return fresh;
+    // The callbacks hold a reference of their own: without this the connection would never close.
+    return ConnectPtr(raw, [events_id](virConnectPtr c) {
+        if (events_id >= 0)
+            virConnectDomainEventDeregisterAny(c, events_id);
+        virConnectUnregisterCloseCallback(c, &State::on_close);
+        virConnectClose(c);
+    });
 }
 
+/// The living connection; one thread opens a new one, the others wait for it.
 Result<ConnectPtr> Connection::State::get() {
-    const std::lock_guard lock(mutex);
-    if (connection && !lost)
-        return connection;
-    NOVALET_ASSIGN(connection, open());
+    ConnectPtr old;
+    std::unique_lock lock(mutex);
+    for (;;) {
+        const ConnectPtr current = connection;
+        if (current && !lost)
+            return current;
+        if (!opening)
+            break;
+        if (opened.wait_until(lock, Deadline::after(open_patience).time()) ==
+            std::cv_status::timeout)
+            return fail(Code::Unavailable,
+                        cat("libvirt at ", options.uri, " does not answer a new connection"));
+    }
+    opening = true;
+    old = std::move(connection);
+    lock.unlock();
+    old.reset();
     lost = false;
-    return connection;
+    auto fresh = open();
+    lock.lock();
+    opening = false;
+    bool returned = false;
+    if (fresh) {
+        connection = *fresh;
+        ++generation;
+        returned = std::exchange(down, false);
+    }
+    lock.unlock();
+    opened.notify_all();
+    if (returned) {
+        log::info("connected to libvirt again", {{"uri", options.uri}});
+        if (link)
+            link(true, "");
+    }
+    return fresh;
 }
 
 Result<DomainPtr> Connection::State::domain(const InstanceUuid& uuid) {
     NOVALET_ASSIGN(const auto host, get());
     DomainPtr found(virDomainLookupByUUIDString(host.get(), uuid.str().c_str()));
-    if (!found)
+    if (!found) {
+        const virError* error = virGetLastError();
+        if (error != nullptr && error->code == VIR_ERR_NO_DOMAIN)
+            return fail_as("InstanceNotFound",
+                           Code::NotFound,
+                           cat("Instance ", uuid.str(), " could not be found."));
         return last_error("domain " + uuid.str());
+    }
     return found;
 }
 
-Connection::Connection(std::string uri) : state_(std::make_unique<State>()) {
-    state_->uri = std::move(uri);
+void Connection::State::add_timers() {
+    constexpr int never = -1;
+    wake_timer = virEventAddTimeout(
+        never, [](int, void*) {}, nullptr, nullptr);
+    stop_timer = virEventAddTimeout(never, &State::on_stop_timer, this, nullptr);
+    retry_timer = virEventAddTimeout(never, &State::on_retry_timer, this, nullptr);
 }
+
+Connection::Connection(ConnectionOptions options)
+    : state_(std::make_unique<State>(std::move(options))) {}
 
 Connection::~Connection() {
     stop();
 }
 
-Result<void> Connection::start(std::function<void(const GuestEvent&)> sink) {
-    virSetErrorFunc(nullptr, quiet);
-    if (virInitialize() != 0 || virEventRegisterDefaultImpl() != 0)
-        return last_error("libvirt cannot be initialised");
-    state_->sink = std::move(sink);
-    // The loop sleeps in poll; this timer never fires, stop() makes it fire once.
-    state_->timer = virEventAddTimeout(
-        -1, [](int, void*) {}, nullptr, nullptr);
+Result<void> Connection::start(std::function<void(const GuestEvent&)> events,
+                               std::function<void(bool, const std::string&)> link) {
+    NOVALET_TRY(initialise());
+    state_->sink = std::move(events);
+    state_->link = std::move(link);
+    state_->add_timers();
+    // The loop sleeps in poll; stop() makes the first timer fire.
     state_->events = std::jthread([](const std::stop_token& stop) {
         while (!stop.stop_requested())
             if (virEventRunDefaultImpl() < 0)
@@ -215,11 +386,22 @@ Result<void> Connection::start(std::function<void(const GuestEvent&)> sink) {
 void Connection::stop() {
     if (!state_->events.joinable())
         return;
+    for (const int timer : {state_->stop_timer, state_->retry_timer})
+        virEventRemoveTimeout(timer);
+    ConnectPtr last;
+    {
+        const std::lock_guard lock(state_->mutex);
+        last = std::move(state_->connection);
+    }
+    last.reset(); // while the loop runs, which frees what belongs to it
     state_->events.request_stop();
-    virEventUpdateTimeout(state_->timer, 0);
+    virEventUpdateTimeout(state_->wake_timer, 0);
     state_->events.join();
-    const std::lock_guard lock(state_->mutex);
-    state_->connection.reset();
+    virEventRemoveTimeout(state_->wake_timer);
+}
+
+std::uint64_t Connection::generation() const noexcept {
+    return state_->generation;
 }
 
 Result<std::string> Connection::host_name() {
@@ -283,27 +465,12 @@ Result<std::string> Connection::baseline_cpu(const std::string& cpu_xml) {
     return take(xml);
 }
 
-Result<Connection::NodeInfo> Connection::node_info() {
+Result<std::uint64_t> Connection::memory_mib() {
     NOVALET_ASSIGN(const auto host, state_->get());
     virNodeInfo raw{};
     if (virNodeGetInfo(host.get(), &raw) != 0)
         return last_error("node info");
-    return NodeInfo{raw.memory >> 10U, raw.cpus};
-}
-
-Result<std::string> Connection::online_cpus() {
-    NOVALET_ASSIGN(const auto host, state_->get());
-    unsigned char* map = nullptr;
-    unsigned online = 0;
-    const int present = virNodeGetCPUMap(host.get(), &map, &online, 0);
-    if (present < 0)
-        return last_error("CPU map");
-    std::vector<std::string> cpus;
-    for (int cpu = 0; cpu < present; ++cpu)
-        if ((map[cpu / 8] & (1U << (static_cast<unsigned>(cpu) % 8U))) != 0)
-            cpus.push_back(std::to_string(cpu));
-    std::free(map);
-    return join(cpus, ",");
+    return std::uint64_t{raw.memory} >> 10U;
 }
 
 Result<std::vector<GuestInfo>> Connection::guests() {
@@ -344,12 +511,24 @@ Result<void> Connection::define(const std::string& xml) {
     return {};
 }
 
-Result<void> Connection::undefine(const InstanceUuid& uuid) {
+Result<void> Connection::undefine(const InstanceUuid& uuid, bool keep_nvram) {
     NOVALET_ASSIGN(const auto domain, state_->domain(uuid));
-    constexpr unsigned flags = VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | VIR_DOMAIN_UNDEFINE_NVRAM;
-    if (virDomainUndefineFlags(domain.get(), flags) != 0)
-        return last_error("undefine domain " + uuid.str());
-    return {};
+    const unsigned nvram = keep_nvram ? VIR_DOMAIN_UNDEFINE_KEEP_NVRAM : VIR_DOMAIN_UNDEFINE_NVRAM;
+    const unsigned known = VIR_DOMAIN_UNDEFINE_MANAGED_SAVE |
+                           VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA |
+                           VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA;
+    // A driver that does not know a flag refuses all of them: the next try asks for less.
+    for (const unsigned flags : {known | nvram,
+                                 unsigned{VIR_DOMAIN_UNDEFINE_MANAGED_SAVE} | nvram,
+                                 unsigned{VIR_DOMAIN_UNDEFINE_MANAGED_SAVE}}) {
+        if (virDomainUndefineFlags(domain.get(), flags) == 0)
+            return {};
+        const virError* error = virGetLastError();
+        if (error == nullptr ||
+            (error->code != VIR_ERR_INVALID_ARG && error->code != VIR_ERR_ARGUMENT_UNSUPPORTED))
+            break;
+    }
+    return last_error("undefine domain " + uuid.str());
 }
 
 Result<void> Connection::launch(const InstanceUuid& uuid, bool paused) {
@@ -364,8 +543,8 @@ Result<void> Connection::destroy(const InstanceUuid& uuid) {
     if (virDomainDestroy(domain.get()) == 0)
         return {};
     auto failed = last_error("destroy domain " + uuid.str());
-    // It may have ended by itself in the same moment.
-    if (virDomainIsActive(domain.get()) == 0)
+    // It may have ended, or been removed, by itself in the same moment.
+    if (failed.value().code == Code::NotFound || virDomainIsActive(domain.get()) == 0)
         return {};
     return failed;
 }
@@ -395,6 +574,21 @@ Result<void> Connection::managed_save(const InstanceUuid& uuid) {
     NOVALET_ASSIGN(const auto domain, state_->domain(uuid));
     if (virDomainManagedSave(domain.get(), 0) != 0)
         return last_error("save domain " + uuid.str());
+    return {};
+}
+
+Result<bool> Connection::has_managed_save(const InstanceUuid& uuid) {
+    NOVALET_ASSIGN(const auto domain, state_->domain(uuid));
+    const int has = virDomainHasManagedSaveImage(domain.get(), 0);
+    if (has < 0)
+        return last_error("saved state of domain " + uuid.str());
+    return has == 1;
+}
+
+Result<void> Connection::sync_time(const InstanceUuid& uuid) {
+    NOVALET_ASSIGN(const auto domain, state_->domain(uuid));
+    if (virDomainSetTime(domain.get(), 0, 0, VIR_DOMAIN_TIME_SYNC) != 0)
+        return last_error("set the clock of domain " + uuid.str());
     return {};
 }
 

@@ -1,21 +1,20 @@
 // Facts about the host for the audit and the traits (reference 04 §7.4, 05 §4).
+#include "agent/core/file.hpp"
 #include "agent/core/log.hpp"
 #include "agent/core/text.hpp"
-#include "hypervisor/domain/capabilities.hpp"
 #include "hypervisor/libvirt/libvirt_hypervisor.hpp"
+#include "hypervisor/topology/uptime.hpp"
 
 #include <algorithm>
+#include <fcntl.h>
 #include <set>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 namespace novalet::hypervisor::libvirt {
 namespace {
 
 namespace model = scheduler_hooks::model;
-
-/// Nova Zed's minimum (reference 07 §1).
-constexpr std::int64_t minimum_libvirt = 6000000;
-constexpr std::int64_t minimum_qemu = 4002000;
 
 void merge(std::vector<std::string>& into, const std::vector<std::string>& more) {
     std::set<std::string> all(into.begin(), into.end());
@@ -23,44 +22,82 @@ void merge(std::vector<std::string>& into, const std::vector<std::string>& more)
     into.assign(all.begin(), all.end());
 }
 
-Result<model::CpuSet>
-configured(const std::string& text, const char* key, const model::CpuSet& online) {
-    NOVALET_ASSIGN(auto cpus, model::CpuSet::parse(text));
-    if (!cpus.is_subset_of(online))
-        return fail(Code::InvalidArgument,
-                    cat(key,
-                        " names CPUs ",
-                        (cpus - online).str(),
-                        ", which are offline or do not exist; online are ",
-                        online.str()));
-    return cpus;
+/// Can files in this folder be read past the page cache? tmpfs and some network file systems say
+/// no; then cache mode "none" does not start a guest.
+bool supports_direct_io(const std::filesystem::path& folder) {
+    const auto probe = folder / cat(".directio.test.", getpid());
+    const Fd file(open(probe.c_str(), O_CREAT | O_WRONLY | O_DIRECT | O_CLOEXEC, 0600));
+    const bool made = static_cast<bool>(file);
+    std::error_code ignored;
+    std::filesystem::remove(probe, ignored);
+    return made;
+}
+
+/// A cgroup controller for CPU time, of version 1 or 2.
+bool has_cpu_controller() {
+    constexpr std::size_t max_bytes = 1U << 20U;
+    if (const auto mounts = read_file("/proc/self/mounts", max_bytes))
+        for (const auto& line : split(*mounts, '\n')) {
+            const auto fields = split(line, ' ');
+            if (fields.size() < 4 || fields[2] != "cgroup")
+                continue;
+            const auto options = split(fields[3], ',');
+            if (std::find(options.begin(), options.end(), "cpu") != options.end())
+                return true;
+        }
+    const auto controllers = read_file("/sys/fs/cgroup/cgroup.controllers", max_bytes);
+    if (!controllers)
+        return false;
+    const auto names = split(trim(*controllers), ' ');
+    return std::find(names.begin(), names.end(), "cpu") != names.end();
+}
+
+/// The model of guests that are not told one, by architecture.
+std::string default_model(const std::string& arch) {
+    if (arch == "x86_64")
+        return "qemu64";
+    if (arch == "i686")
+        return "qemu32";
+    return arch == "ppc64le" ? "POWER8" : "";
+}
+
+std::string version_text(std::int64_t version) {
+    return cat(version / 1000000, '.', version / 1000 % 1000, '.', version % 1000);
 }
 
 } // namespace
 
 LibvirtHypervisor::LibvirtHypervisor(Options options, ProcessRunner& processes)
-    : options_(std::move(options)), processes_(processes), connection_(options_.uri),
+    : options_(std::move(options)),
+      connection_(ConnectionOptions{options_.uri, options_.stop_event_delay}),
       cache_(options_.cache, processes), files_(options_.files, cache_, processes),
       plugger_(processes) {}
 
-LibvirtHypervisor::~LibvirtHypervisor() = default;
+LibvirtHypervisor::~LibvirtHypervisor() {
+    connection_.stop();
+}
+
+void LibvirtHypervisor::on_link(LinkListener listener) {
+    link_ = std::move(listener);
+}
 
 Result<void> LibvirtHypervisor::start(std::function<void(const GuestEvent&)> sink) {
     NOVALET_TRY(cache_.prepare());
-    NOVALET_TRY(connection_.start(std::move(sink)));
-    NOVALET_ASSIGN(auto fixed, read_fixed());
-    if (fixed.libvirt_version < minimum_libvirt || fixed.version < minimum_qemu)
+    NOVALET_TRY(connection_.start(std::move(sink), link_));
+    NOVALET_ASSIGN(const auto known, this->known());
+    if (known->libvirt_version < options_.minimum_libvirt || known->version < options_.minimum_qemu)
         return fail(Code::Unsupported,
                     cat("libvirt ",
-                        fixed.libvirt_version,
+                        version_text(known->libvirt_version),
                         " with QEMU ",
-                        fixed.version,
-                        " is too old; needed are ",
-                        minimum_libvirt,
-                        " and ",
-                        minimum_qemu));
-    const std::lock_guard lock(mutex_);
-    fixed_ = std::move(fixed);
+                        version_text(known->version),
+                        " is too old; this release needs libvirt ",
+                        version_text(options_.minimum_libvirt),
+                        " and QEMU ",
+                        version_text(options_.minimum_qemu)));
+    // Wrong CPU sets stop the start, not the first audit.
+    NOVALET_ASSIGN(const auto kernel, topology::read_kernel_state());
+    NOVALET_TRY(topology::host_topology(known->host, kernel, options_.topology));
     return {};
 }
 
@@ -68,110 +105,170 @@ void LibvirtHypervisor::stop() {
     connection_.stop();
 }
 
-Result<LibvirtHypervisor::Fixed> LibvirtHypervisor::read_fixed() {
-    Fixed out;
+/// Features that guests' CPUs have, for the traits (reference 05 §4).
+Result<void> LibvirtHypervisor::ask_cpu_features(Known& known) {
+    auto& options = known.domain;
+    const auto expand = [&](const std::string& cpu_xml) -> Result<std::vector<std::string>> {
+        const auto answer = connection_.baseline_cpu(cpu_xml);
+        if (!answer && answer.error().code == Code::Unsupported)
+            return std::vector<std::string>();
+        if (!answer)
+            return Failure(answer.error());
+        return domain::read_cpu_features(*answer);
+    };
+    // The host's list leaves out what its model implies; aarch64's baseline is empty.
+    if (!known.host.cpu_model.empty() && known.host.arch != "aarch64") {
+        NOVALET_ASSIGN(const auto all, expand(known.host.cpu_xml));
+        merge(known.host.cpu_features, all);
+    }
+    const auto& features = known.host.cpu_features;
+    options.intel_virtualization =
+        std::find(features.begin(), features.end(), "vmx") != features.end();
+    if (options.cpu_mode == "none") {
+        if (const auto model = default_model(known.host.arch); !model.empty()) {
+            NOVALET_ASSIGN(known.trait_features, expand(domain::cpu_of_model(known.host, model)));
+        }
+        return {};
+    }
+    if (options.cpu_mode == "custom") {
+        for (const auto& model : options.cpu_models) {
+            NOVALET_ASSIGN(auto of_model, expand(domain::cpu_of_model(known.host, model)));
+            merge(known.trait_features, of_model);
+            options.cpu_model_features[model] = std::move(of_model);
+        }
+    } else {
+        known.trait_features = features;
+    }
+    std::vector<std::string> extra;
+    for (const auto& flag : options.cpu_extra_flags)
+        if (!flag.starts_with('-'))
+            extra.push_back(lower(flag.starts_with('+') ? flag.substr(1) : flag));
+    merge(known.trait_features, extra);
+    return {};
+}
+
+/// The two families of machine types differ in buses and firmware; what any of them can is told.
+Result<void> LibvirtHypervisor::ask_guest_capabilities(Known& known) {
+    std::set<std::string> machines{known.domain.machine_type};
+    for (const char* name : {"pc", "q35", "virt"})
+        if (known.host.canonical_machines.count(name) > 0)
+            machines.insert(name);
+    if (const auto own = known.domain.machine_types.find(known.host.arch);
+        own != known.domain.machine_types.end())
+        machines.insert(own->second);
+    for (const auto& machine : machines) {
+        const auto answer =
+            connection_.domain_capabilities(known.host.arch, machine, known.domain.virt_type);
+        if (!answer && answer.error().code == Code::Unavailable)
+            return Failure(answer.error());
+        if (!answer) { // a QEMU without this machine type
+            log::debug("no domain capabilities",
+                       {{"machine", machine}, {"error", answer.error().text}});
+            continue;
+        }
+        NOVALET_ASSIGN(const auto guest, domain::read_domain_capabilities(*answer));
+        merge(known.guest.disk_buses, guest.disk_buses);
+        merge(known.guest.video_models, guest.video_models);
+        merge(known.guest.tpm_models, guest.tpm_models);
+        merge(known.guest.tpm_versions, guest.tpm_versions);
+        known.guest.secure_loader = known.guest.secure_loader || guest.secure_loader;
+        known.guest.sev = known.guest.sev || guest.sev;
+    }
+    return {};
+}
+
+void LibvirtHypervisor::complete_domain_options(Known& known) const {
+    auto& domain = known.domain;
+    domain.firmware = domain::read_firmware();
+    domain.video_models = known.guest.video_models;
+    domain.machines = known.host.machines;
+    domain.canonical_machines = known.host.canonical_machines;
+    domain.cpu_control = has_cpu_controller();
+    domain.shared_cpus = options_.topology.shared_cpus;
+    domain.instances_path = options_.files.instances_path.string();
+    domain.disk_format = options_.files.copy_on_write ? "qcow2" : "raw";
+    if (domain.disk_cache == "none" && !supports_direct_io(options_.files.instances_path)) {
+        domain.disk_cache = "writeback";
+        log::info("disks use cache mode writeback: the file system has no O_DIRECT",
+                  {{"path", domain.instances_path}});
+    }
+}
+
+Result<LibvirtHypervisor::Known> LibvirtHypervisor::ask() {
+    Known out;
+    out.domain = options_.domain;
+    out.generation = connection_.generation();
     NOVALET_ASSIGN(out.hostname, connection_.host_name());
     NOVALET_ASSIGN(out.type, connection_.type());
     NOVALET_ASSIGN(out.version, connection_.hypervisor_version());
     NOVALET_ASSIGN(out.libvirt_version, connection_.library_version());
     NOVALET_ASSIGN(const auto xml, connection_.capabilities());
-    NOVALET_ASSIGN(auto host, domain::read_capabilities(xml));
-    out.arch = host.arch;
-    // Nova lists what the model implies as well: the expanded baseline of the host's own CPU.
-    if (const auto expanded = connection_.baseline_cpu(host.cpu_xml)) {
-        NOVALET_ASSIGN(const auto implied, domain::read_cpu_features(*expanded));
-        merge(host.cpu_features, implied);
-    }
-    out.cpu_features = host.cpu_features;
-    out.cpu_info = domain::cpu_info_document(host);
-    out.supported_instances = Json::array();
-    for (const auto& guest : host.guests)
-        out.supported_instances.push_back(Json::Array{guest[0], guest[1], guest[2]});
-    for (const char* machine : {"pc", "q35"}) {
-        const auto answer =
-            connection_.domain_capabilities(host.arch, machine, options_.domain.virt_type);
-        if (!answer) { // a QEMU without this machine type
-            log::debug("no domain capabilities", {{"machine", machine}});
-            continue;
-        }
-        NOVALET_ASSIGN(const auto guest, domain::read_domain_capabilities(*answer));
-        merge(out.guest.disk_buses, guest.disk_buses);
-        merge(out.guest.video_models, guest.video_models);
-        merge(out.guest.tpm_models, guest.tpm_models);
-        merge(out.guest.tpm_versions, guest.tpm_versions);
-        out.guest.secure_loader = out.guest.secure_loader || guest.secure_loader;
-        out.guest.sev = out.guest.sev || guest.sev;
-    }
+    NOVALET_ASSIGN(out.host, domain::read_capabilities(xml));
+    if (!out.host.arch.empty())
+        out.domain.arch = out.host.arch;
+    NOVALET_TRY(ask_cpu_features(out));
+    NOVALET_TRY(ask_guest_capabilities(out));
+    complete_domain_options(out);
     return out;
 }
 
-/// Cells as libvirt sees them now, with the CPUs that configuration gives to guests.
-Result<model::HostTopology> LibvirtHypervisor::topology() {
-    NOVALET_ASSIGN(const auto xml, connection_.capabilities());
-    NOVALET_ASSIGN(auto host, domain::read_capabilities(xml));
-    NOVALET_ASSIGN(const auto online_text, connection_.online_cpus());
-    NOVALET_ASSIGN(const auto online, model::CpuSet::parse(online_text));
-    model::CpuSet shared = online;
-    model::CpuSet dedicated = online;
-    if (!options_.shared_cpus.empty() || !options_.dedicated_cpus.empty()) {
-        NOVALET_ASSIGN(shared, configured(options_.shared_cpus, "compute.cpu_shared_set", online));
-        NOVALET_ASSIGN(dedicated,
-                       configured(options_.dedicated_cpus, "compute.cpu_dedicated_set", online));
+/// Asked once per connection: a libvirtd that was replaced brought its connection down.
+Result<std::shared_ptr<const LibvirtHypervisor::Known>> LibvirtHypervisor::known() {
+    std::shared_ptr<const Known> before;
+    {
+        const std::lock_guard lock(mutex_);
+        before = known_;
     }
-    for (auto& cell : host.topology.cells) {
-        const model::CpuSet all = cell.cpuset;
-        cell.cpuset = all & shared;
-        cell.pcpuset = all & dedicated;
-        for (auto& siblings : cell.siblings)
-            siblings &= online;
-        std::erase_if(cell.siblings, [](const auto& siblings) { return siblings.empty(); });
-        if (const auto reserved = options_.reserved_pages.find(cell.id);
-            reserved != options_.reserved_pages.end())
-            for (auto& pool : cell.mempages)
-                if (const auto pages = reserved->second.find(pool.size_kib);
-                    pages != reserved->second.end())
-                    pool.reserved = pages->second;
+    if (before && before->generation == connection_.generation())
+        return before;
+    NOVALET_ASSIGN(auto fresh, ask());
+    if (before && before->hostname != fresh.hostname) {
+        // Placement and the database know this node by its first name.
+        log::error("libvirt's host name changed while the agent runs; the first one stays",
+                   {{"first", before->hostname}, {"now", fresh.hostname}});
+        fresh.hostname = before->hostname;
     }
-    return host.topology;
+    auto shared = std::make_shared<const Known>(std::move(fresh));
+    const std::lock_guard lock(mutex_);
+    known_ = shared;
+    return shared;
 }
 
 Result<HostFacts> LibvirtHypervisor::facts() {
-    std::optional<Fixed> fixed;
-    {
-        const std::lock_guard lock(mutex_);
-        fixed = fixed_;
-    }
-    if (!fixed) {
-        NOVALET_ASSIGN(fixed, read_fixed());
-    }
+    NOVALET_ASSIGN(const auto guests, connection_.guests()); // first: notices a lost connection
+    NOVALET_ASSIGN(const auto known, this->known());
     HostFacts out;
-    out.hostname = fixed->hostname;
-    out.type = fixed->type;
-    out.version = fixed->version;
-    out.cpu_info = fixed->cpu_info;
-    out.supported_instances = fixed->supported_instances;
-    out.cpu_features = fixed->cpu_features;
-    out.disk_buses = fixed->guest.disk_buses;
-    out.video_models = fixed->guest.video_models;
-    out.tpm_models = fixed->guest.tpm_models;
-    out.tpm_versions = fixed->guest.tpm_versions;
-    out.secure_boot = fixed->guest.secure_loader;
-    out.amd_sev = fixed->guest.sev;
-    out.arch = fixed->arch;
-    out.libvirt_version = fixed->libvirt_version;
-    NOVALET_ASSIGN(const auto node, connection_.node_info());
-    out.memory_mib = node.memory_mib;
-    NOVALET_ASSIGN(const auto online, connection_.online_cpus());
-    out.online_cpus = static_cast<unsigned>(split(online, ',').size());
-    NOVALET_ASSIGN(out.topology, topology());
-    out.hyperthreading = out.topology.hyperthreading();
+    out.hostname = known->hostname;
+    out.type = known->type;
+    out.version = known->version;
+    out.libvirt_version = known->libvirt_version;
+    out.arch = known->host.arch;
+    out.cpu_info = domain::cpu_info_document(known->host, options_.domain.style.max_address_width);
+    out.supported_instances = Json::array();
+    for (const auto& kind : known->host.guests)
+        out.supported_instances.push_back(Json::Array{kind[0], kind[1], kind[2]});
+    out.cpu_features = known->trait_features;
+    out.disk_buses = known->guest.disk_buses;
+    out.video_models = known->guest.video_models;
+    out.tpm_models = known->guest.tpm_models;
+    out.tpm_versions = known->guest.tpm_versions;
+    out.secure_boot = known->guest.secure_loader;
+    out.amd_sev = known->guest.sev;
+    out.hyperthreading = known->host.topology.hyperthreading();
+
+    NOVALET_ASSIGN(out.memory_mib, connection_.memory_mib());
+    NOVALET_ASSIGN(const auto kernel, topology::read_kernel_state());
+    out.online_cpus = static_cast<unsigned>(kernel.online.size());
+    NOVALET_ASSIGN(out.topology, topology::host_topology(known->host, kernel, options_.topology));
+
     struct statvfs disk {};
     if (statvfs(options_.files.instances_path.c_str(), &disk) != 0)
-        return fail(
-            Code::Unavailable,
-            cat("file system of ", options_.files.instances_path.string(), " cannot be measured"));
+        return fail(Code::Unavailable,
+                    cat("the file system of ",
+                        options_.files.instances_path.string(),
+                        " cannot be measured: ",
+                        errno_text(errno)));
     out.disk_total_gib = (disk.f_blocks * disk.f_frsize) >> 30U;
-    NOVALET_ASSIGN(const auto guests, connection_.guests());
     std::uint64_t growth = 0;
     for (const auto& guest : guests)
         growth += files_.growth(guest.uuid);
@@ -190,10 +287,7 @@ Result<GuestInfo> LibvirtHypervisor::info(const InstanceUuid& uuid) {
 }
 
 Result<std::string> LibvirtHypervisor::uptime() {
-    ProcessRequest request;
-    request.argv = {"uptime"};
-    NOVALET_ASSIGN(const auto outcome, processes_.check(request));
-    return outcome.out;
+    return topology::uptime_text("/", topology::logged_in_users());
 }
 
 } // namespace novalet::hypervisor::libvirt

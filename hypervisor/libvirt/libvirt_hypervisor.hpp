@@ -1,30 +1,18 @@
 #pragma once
 // The hypervisor interface over libvirt, QEMU and the host's files and interfaces.
-#include "hypervisor/domain/build_domain.hpp"
+#include "agent/core/process.hpp"
 #include "hypervisor/domain/capabilities.hpp"
 #include "hypervisor/hypervisor.hpp"
 #include "hypervisor/libvirt/connection.hpp"
+#include "hypervisor/libvirt/options.hpp"
 #include "hypervisor/network/plugger.hpp"
+#include "hypervisor/storage/image_cache.hpp"
 #include "hypervisor/storage/instance_files.hpp"
 
-#include <map>
+#include <memory>
 #include <mutex>
-#include <optional>
 
 namespace novalet::hypervisor::libvirt {
-
-struct Options {
-    std::string uri = "qemu:///system";
-    domain::DomainOptions domain; ///< host facts in it are filled in at start
-    storage::CacheOptions cache;
-    storage::InstanceFilesOptions files;
-    std::string shared_cpus;    ///< compute.cpu_shared_set; empty = not configured
-    std::string dedicated_cpus; ///< compute.cpu_dedicated_set
-    /// Pages that guests may not have: node → size KiB → pages (reserved_huge_pages).
-    std::map<int, std::map<std::uint64_t, std::int64_t>> reserved_pages;
-    std::string vnc_proxyclient_address = "127.0.0.1";
-    Seconds soft_reboot_timeout{120};
-};
 
 class LibvirtHypervisor final : public Hypervisor {
   public:
@@ -33,6 +21,7 @@ class LibvirtHypervisor final : public Hypervisor {
 
     [[nodiscard]] Result<void> start(std::function<void(const GuestEvent&)> sink) override;
     void stop() override;
+    void on_link(LinkListener listener) override;
     [[nodiscard]] Result<HostFacts> facts() override;
     [[nodiscard]] Result<std::vector<GuestInfo>> list() override;
     [[nodiscard]] Result<GuestInfo> info(const InstanceUuid& uuid) override;
@@ -53,32 +42,43 @@ class LibvirtHypervisor final : public Hypervisor {
     [[nodiscard]] Result<std::string> uptime() override;
 
   private:
-    /// Facts that only change when libvirtd or QEMU is replaced; asking for them is costly.
-    struct Fixed {
+    /// What only changes when libvirtd or QEMU is replaced; asking for it is costly. Immutable.
+    struct Known {
+        std::uint64_t generation = 0; ///< of the connection that was asked
         std::string hostname;
         std::string type;
         std::int64_t version = 0;
         std::int64_t libvirt_version = 0;
-        Json cpu_info;
-        Json supported_instances;
-        std::vector<std::string> cpu_features;
-        domain::DomainCapabilities guest;
-        std::string arch;
+        domain::HostCapabilities host;
+        domain::DomainCapabilities guest;        ///< union over the machine types of this host
+        std::vector<std::string> trait_features; ///< of the CPUs that guests get
+        domain::DomainOptions domain;            ///< configured, completed by this host
     };
-    [[nodiscard]] Result<Fixed> read_fixed();
-    [[nodiscard]] Result<scheduler_hooks::model::HostTopology> topology();
+    [[nodiscard]] Result<std::shared_ptr<const Known>> known();
+    [[nodiscard]] Result<Known> ask();
+    [[nodiscard]] Result<void> ask_guest_capabilities(Known& known);
+    [[nodiscard]] Result<void> ask_cpu_features(Known& known);
+    void complete_domain_options(Known& known) const;
+
+    [[nodiscard]] Result<domain::Domain> describe(const GuestSpec& guest);
+    [[nodiscard]] Result<void> make(const GuestSpec& guest, const SpawnHooks& hooks);
+    [[nodiscard]] Result<void> plug_all(const GuestSpec& guest);
     [[nodiscard]] Result<void> define_and_start(const GuestSpec& guest, const SpawnHooks& hooks);
-    [[nodiscard]] Result<void> undefine_domain(const InstanceUuid& uuid);
+    [[nodiscard]] Result<void> carry_on(const GuestSpec& guest, const SpawnHooks& hooks);
+    [[nodiscard]] Result<void> let_run(const GuestSpec& guest, const SpawnHooks& hooks);
+    [[nodiscard]] Result<void> check_disks(const GuestSpec& guest) const;
+    [[nodiscard]] Result<void> end_domain(const InstanceUuid& uuid);
+    [[nodiscard]] Result<void> remove_domain(const InstanceUuid& uuid, bool keep_nvram);
     [[nodiscard]] Result<void> wait_running(const InstanceUuid& uuid);
 
-    Options options_;
-    ProcessRunner& processes_;
+    const Options options_;
     Connection connection_;
     storage::ImageCache cache_;
     storage::InstanceFiles files_;
     network::Plugger plugger_;
-    std::mutex mutex_;
-    std::optional<Fixed> fixed_;
+    LinkListener link_;
+    std::mutex mutex_; ///< guards known_; nothing is asked under it
+    std::shared_ptr<const Known> known_;
 };
 
 } // namespace novalet::hypervisor::libvirt
