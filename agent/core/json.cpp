@@ -20,7 +20,8 @@ const Json::Object empty_object;
 /// Builds the tree from the reader's events; `open_` holds the path of unfinished containers.
 class Builder {
   public:
-    explicit Builder(std::size_t max_depth) : max_depth_(max_depth) {}
+    explicit Builder(const JsonLimits& limits)
+        : max_depth_(limits.max_depth), values_left_(limits.max_values) {}
 
     bool Null() { return put(Json()); }
     bool Bool(bool value) { return put(Json(value)); }
@@ -50,6 +51,7 @@ class Builder {
 
     [[nodiscard]] Json take() { return std::move(root_); }
     [[nodiscard]] bool too_deep() const { return too_deep_; }
+    [[nodiscard]] bool too_many() const { return too_many_; }
 
   private:
     struct Level {
@@ -62,15 +64,24 @@ class Builder {
             too_deep_ = true;
             return false;
         }
+        if (!count())
+            return false;
         open_.push_back({std::move(container), {}});
         return true;
     }
     bool close() {
         Json done = std::move(open_.back().container);
         open_.pop_back();
-        return put(std::move(done));
+        return place(std::move(done));
     }
-    bool put(Json value) {
+    bool count() {
+        too_many_ = values_left_ == 0;
+        if (!too_many_)
+            --values_left_;
+        return !too_many_;
+    }
+    bool put(Json value) { return count() && place(std::move(value)); }
+    bool place(Json value) {
         if (open_.empty()) {
             root_ = std::move(value);
             return true;
@@ -84,7 +95,9 @@ class Builder {
     }
 
     std::size_t max_depth_;
+    std::size_t values_left_;
     bool too_deep_ = false;
+    bool too_many_ = false;
     std::vector<Level> open_;
     Json root_;
 };
@@ -223,11 +236,14 @@ Result<Json> Json::parse(std::string_view text, JsonLimits limits) {
     rapidjson::MemoryStream stream(text.data(), text.size());
     rapidjson::EncodedInputStream<rapidjson::UTF8<>, rapidjson::MemoryStream> input(stream);
     rapidjson::Reader reader;
-    Builder builder(limits.max_depth);
+    Builder builder(limits);
     const auto parsed = reader.Parse<flags>(input, builder);
     if (builder.too_deep())
         return fail(Code::InvalidArgument,
                     "JSON nests deeper than " + std::to_string(limits.max_depth) + " levels");
+    if (builder.too_many())
+        return fail(Code::InvalidArgument,
+                    "JSON has more than " + std::to_string(limits.max_values) + " values");
     if (parsed.IsError())
         return fail(Code::InvalidArgument,
                     std::string("not JSON: ") + rapidjson::GetParseError_En(parsed.Code()) +

@@ -17,6 +17,7 @@ namespace novalet {
 struct JsonLimits {
     std::size_t max_bytes = 32U << 20U; ///< longer text is refused unread
     std::size_t max_depth = 64;         ///< nesting of arrays and objects
+    std::size_t max_values = 4U << 20U; ///< values in the whole tree, each some 100 bytes of memory
 };
 
 /// Value semantics; copying copies the whole tree. Not thread safe (share const documents only).

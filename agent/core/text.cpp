@@ -82,6 +82,47 @@ std::string cut_utf8(std::string_view text, std::size_t bytes) {
     return std::string(text.substr(0, bytes));
 }
 
+namespace {
+
+/// Length of the UTF-8 character at the start (RFC 3629: shortest form, no surrogates); 0 = none.
+std::size_t utf8_length(std::string_view text) {
+    const auto lead = byte_of(text[0]);
+    if (lead < 0x80U)
+        return 1;
+    const std::size_t length = lead >= 0xF0U ? 4 : lead >= 0xE0U ? 3 : 2;
+    if (lead < 0xC2U || lead > 0xF4U || text.size() < length)
+        return 0;
+    for (std::size_t i = 1; i < length; ++i)
+        if ((byte_of(text[i]) & 0xC0U) != 0x80U)
+            return 0;
+    const auto second = byte_of(text[1]);
+    if ((lead == 0xE0U && second < 0xA0U) || (lead == 0xEDU && second > 0x9FU) ||
+        (lead == 0xF0U && second < 0x90U) || (lead == 0xF4U && second > 0x8FU))
+        return 0;
+    return length;
+}
+
+} // namespace
+
+std::string to_utf8(std::string text) {
+    std::size_t good = 0;
+    while (good < text.size()) {
+        const auto length = utf8_length(std::string_view(text).substr(good));
+        if (length == 0)
+            break;
+        good += length;
+    }
+    if (good == text.size())
+        return text;
+    std::string out = text.substr(0, good);
+    for (std::string_view rest = std::string_view(text).substr(good); !rest.empty();) {
+        const auto length = utf8_length(rest);
+        out += length == 0 ? std::string_view("\xEF\xBF\xBD") : rest.substr(0, length);
+        rest.remove_prefix(std::max<std::size_t>(length, 1));
+    }
+    return out;
+}
+
 std::string hex(std::string_view bytes) {
     std::string out;
     out.reserve(bytes.size() * 2);

@@ -52,6 +52,8 @@ template <class T> [[nodiscard]] std::optional<T> to_number(std::string_view tex
 [[nodiscard]] std::optional<bool> to_bool(std::string_view text);
 /// At most `bytes` bytes, cut at a UTF-8 character boundary.
 [[nodiscard]] std::string cut_utf8(std::string_view text, std::size_t bytes);
+/// The same text, with each byte that is not part of a UTF-8 character replaced by U+FFFD.
+[[nodiscard]] std::string to_utf8(std::string text);
 /// Bytes as lower-case hex.
 [[nodiscard]] std::string hex(std::string_view bytes);
 [[nodiscard]] std::string base64(std::string_view bytes);
