@@ -2,20 +2,22 @@
 
 #include "agent/core/text.hpp"
 
+#include <algorithm>
 #include <amqp.h>
 #include <amqp_framing.h>
 #include <amqp_ssl_socket.h>
 #include <amqp_tcp_socket.h>
-#include <array>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 namespace novalet::amqp {
 namespace {
 
 constexpr int frame_max = 131072;
-constexpr Seconds rpc_timeout{20}; ///< for the answer to a declaration
+constexpr Seconds rpc_timeout{20};              ///< for the answer to a declaration
+constexpr std::size_t short_string_limit = 255; ///< bytes; AMQP 0-9-1 §4.2.5.3
 
 std::string text_of(amqp_bytes_t bytes) {
     return {static_cast<const char*>(bytes.bytes), bytes.len};
@@ -62,6 +64,14 @@ class Table {
     std::vector<amqp_table_entry_t> entries_;
 };
 
+/// A longer name would be cut by the library and break the frame, and with it the connection.
+Result<void> check_short(const char* what, const std::string& text) {
+    if (text.size() <= short_string_limit)
+        return {};
+    return fail(Code::InvalidArgument,
+                cat(what, " of ", text.size(), " bytes is over AMQP's limit of 255"));
+}
+
 Failure lost(const std::string& what, int status) {
     return fail(Code::Unavailable, cat(what, ": ", amqp_error_string2(status)));
 }
@@ -95,6 +105,12 @@ amqp_table_t client_properties(std::vector<amqp_table_entry_t>& capabilities,
     return table;
 }
 
+/// RabbitMQ looks every half interval whether it sent something since the last look, so that a
+/// healthy one may be silent for a whole interval (rabbit_heartbeat.erl).
+Milliseconds silence_allowed(Seconds interval) {
+    return Milliseconds(interval) * 3 / 2;
+}
+
 timeval to_timeval(Seconds span) {
     return {static_cast<time_t>(span.count()), 0};
 }
@@ -105,6 +121,8 @@ struct Link::State {
     amqp_connection_state_t connection = nullptr;
     bool open = false;
     std::size_t max_body = 0;
+    MonotonicTime last_sent;
+    MonotonicTime last_received;
 
     /// A delivery or return whose header and body frames are still to come, by channel.
     struct Partial {
@@ -123,7 +141,8 @@ struct Link::State {
             amqp_destroy_connection(connection);
     }
 
-    Result<void> check(const std::string& what) const;
+    Result<void> check(Channel channel, const std::string& what);
+    Result<void> sent(const char* what, int status);
     Result<void> connect(const Endpoint& endpoint, const Options& options);
     Result<void> login(const Endpoint& endpoint, const Options& options);
     Result<Event> on_method(const amqp_frame_t& frame);
@@ -132,15 +151,19 @@ struct Link::State {
     Event finish(Channel channel);
 };
 
-/// Outcome of the last synchronous verb.
-Result<void> Link::State::check(const std::string& what) const {
+/// Outcome of the last synchronous verb. A channel that the broker closed is closed here, too.
+Result<void> Link::State::check(Channel channel, const std::string& what) {
     const amqp_rpc_reply_t reply = amqp_get_rpc_reply(connection);
+    last_sent = system_clock().monotonic();
     switch (reply.reply_type) {
     case AMQP_RESPONSE_NORMAL:
+        last_received = last_sent;
         return {};
     case AMQP_RESPONSE_NONE:
-        return fail(Code::Internal, what + ": no reply");
+        open = false;
+        return fail(Code::Unavailable, what + ": no reply");
     case AMQP_RESPONSE_LIBRARY_EXCEPTION:
+        open = false;
         return lost(what, reply.library_error);
     case AMQP_RESPONSE_SERVER_EXCEPTION:
         break;
@@ -152,17 +175,26 @@ Result<void> Link::State::check(const std::string& what) const {
         code = close->reply_code;
         text = text_of(close->reply_text);
         amqp_channel_close_ok_t ok{};
-        amqp_send_method(connection, 1, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
+        amqp_send_method(connection, channel, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
     } else if (reply.reply.id == AMQP_CONNECTION_CLOSE_METHOD) {
         const auto* close = static_cast<amqp_connection_close_t*>(reply.reply.decoded);
         code = close->reply_code;
         text = text_of(close->reply_text);
+        open = false;
     }
     const Code kind = code == AMQP_PRECONDITION_FAILED                          ? Code::Conflict
                       : code == AMQP_NOT_FOUND                                  ? Code::NotFound
                       : code == AMQP_ACCESS_REFUSED || code == AMQP_NOT_ALLOWED ? Code::Unauthorized
                                                                                 : Code::Unavailable;
     return fail(kind, cat(what, ": ", code, ' ', text));
+}
+
+Result<void> Link::State::sent(const char* what, int status) {
+    last_sent = system_clock().monotonic();
+    if (status == AMQP_STATUS_OK)
+        return {};
+    open = false;
+    return lost(what, status);
 }
 
 Result<void> Link::State::connect(const Endpoint& endpoint, const Options& options) {
@@ -230,6 +262,7 @@ Result<void> Link::State::login(const Endpoint& endpoint, const Options& options
                                    endpoint.password.reveal().c_str());
     if (reply.reply_type == AMQP_RESPONSE_NORMAL) {
         open = true;
+        last_sent = last_received = system_clock().monotonic();
         return {};
     }
     if (reply.reply_type == AMQP_RESPONSE_SERVER_EXCEPTION &&
@@ -271,20 +304,21 @@ void Link::close() {
 Result<void> Link::open_channel(Channel channel) {
     state_->partial.erase(channel);
     amqp_channel_open(state_->connection, channel);
-    return state_->check("open channel");
+    return state_->check(channel, "open channel");
 }
 
 Result<void> Link::confirm_select(Channel channel) {
     amqp_confirm_select(state_->connection, channel);
-    return state_->check("confirm.select");
+    return state_->check(channel, "confirm.select");
 }
 
 Result<void> Link::set_prefetch(Channel channel, unsigned count) {
     amqp_basic_qos(state_->connection, channel, 0, static_cast<std::uint16_t>(count), 0);
-    return state_->check("basic.qos");
+    return state_->check(channel, "basic.qos");
 }
 
 Result<void> Link::declare(Channel channel, const ExchangeSpec& exchange, bool passive) {
+    NOVALET_TRY(check_short("exchange name", exchange.name));
     amqp_exchange_declare(state_->connection,
                           channel,
                           bytes_of(exchange.name),
@@ -294,20 +328,21 @@ Result<void> Link::declare(Channel channel, const ExchangeSpec& exchange, bool p
                           exchange.auto_delete ? 1 : 0,
                           0,
                           amqp_empty_table);
-    return state_->check(cat("declare exchange '", exchange.name, "'"));
+    return state_->check(channel, cat("declare exchange '", exchange.name, "'"));
 }
 
-Result<void> Link::declare(Channel channel, const QueueSpec& queue) {
+Result<void> Link::declare(Channel channel, const QueueSpec& queue, bool passive) {
+    NOVALET_TRY(check_short("queue name", queue.name));
     Table arguments(queue.arguments);
     amqp_queue_declare(state_->connection,
                        channel,
                        bytes_of(queue.name),
-                       0,
+                       passive ? 1 : 0,
                        queue.durable ? 1 : 0,
                        0,
                        queue.auto_delete ? 1 : 0,
                        arguments.get());
-    return state_->check(cat("declare queue '", queue.name, "'"));
+    return state_->check(channel, cat("declare queue '", queue.name, "'"));
 }
 
 Result<void> Link::bind(Channel channel,
@@ -320,40 +355,37 @@ Result<void> Link::bind(Channel channel,
                     bytes_of(exchange),
                     bytes_of(key),
                     amqp_empty_table);
-    return state_->check(cat("bind queue '", queue, "' to '", exchange, "'"));
+    return state_->check(channel, cat("bind queue '", queue, "' to '", exchange, "'"));
 }
 
 Result<void> Link::consume(Channel channel, const std::string& queue, const std::string& tag) {
     amqp_basic_consume(
         state_->connection, channel, bytes_of(queue), bytes_of(tag), 0, 0, 0, amqp_empty_table);
-    return state_->check(cat("consume from '", queue, "'"));
+    return state_->check(channel, cat("consume from '", queue, "'"));
 }
 
 Result<void> Link::cancel(Channel channel, const std::string& tag) {
     amqp_basic_cancel(state_->connection, channel, bytes_of(tag));
-    return state_->check(cat("cancel consumer '", tag, "'"));
+    return state_->check(channel, cat("cancel consumer '", tag, "'"));
 }
 
 Result<void> Link::delete_queue(Channel channel, const std::string& queue) {
     amqp_queue_delete(state_->connection, channel, bytes_of(queue), 0, 0);
-    return state_->check(cat("delete queue '", queue, "'"));
+    return state_->check(channel, cat("delete queue '", queue, "'"));
 }
 
 Result<void> Link::ack(Channel channel, std::uint64_t tag) {
-    const int status = amqp_basic_ack(state_->connection, channel, tag, 0);
-    if (status != AMQP_STATUS_OK)
-        return lost("basic.ack", status);
-    return {};
+    return state_->sent("basic.ack", amqp_basic_ack(state_->connection, channel, tag, 0));
 }
 
 Result<void> Link::reject(Channel channel, std::uint64_t tag, bool requeue) {
-    const int status = amqp_basic_reject(state_->connection, channel, tag, requeue ? 1 : 0);
-    if (status != AMQP_STATUS_OK)
-        return lost("basic.reject", status);
-    return {};
+    return state_->sent("basic.reject",
+                        amqp_basic_reject(state_->connection, channel, tag, requeue ? 1 : 0));
 }
 
 Result<void> Link::publish(Channel channel, const Message& message) {
+    NOVALET_TRY(check_short("exchange name", message.exchange));
+    NOVALET_TRY(check_short("routing key", message.routing_key));
     amqp_basic_properties_t properties{};
     properties._flags = AMQP_BASIC_CONTENT_TYPE_FLAG | AMQP_BASIC_CONTENT_ENCODING_FLAG |
                         AMQP_BASIC_DELIVERY_MODE_FLAG | AMQP_BASIC_PRIORITY_FLAG |
@@ -374,9 +406,7 @@ Result<void> Link::publish(Channel channel, const Message& message) {
                                           0,
                                           &properties,
                                           bytes_of(message.body));
-    if (status != AMQP_STATUS_OK)
-        return lost("basic.publish", status);
-    return {};
+    return state_->sent("basic.publish", status);
 }
 
 Event Link::State::finish(Channel channel) {
@@ -470,6 +500,33 @@ Result<Event> Link::State::on_method(const amqp_frame_t& frame) {
     }
 }
 
+/// rabbitmq-c sends its heartbeats only from some verbs, gives a silent peer twice the time, and
+/// swallows the heartbeats that come.
+Result<void> Link::keep_alive() {
+    const Seconds interval{amqp_get_heartbeat(state_->connection)};
+    if (interval == Seconds(0))
+        return {};
+    const auto now = system_clock().monotonic();
+    if (now - state_->last_received >= Milliseconds(interval) / 8) {
+        pollfd readable{socket(), POLLIN, 0};
+        if (poll(&readable, 1, 0) > 0)
+            state_->last_received = now;
+    }
+    if (now - state_->last_received >= silence_allowed(interval)) {
+        state_->open = false;
+        return fail(Code::Unavailable,
+                    cat("the broker sent nothing, not even a heartbeat, for ",
+                        silence_allowed(interval).count() / 1000,
+                        " s"));
+    }
+    if (now - state_->last_sent >= Milliseconds(interval) / 2) {
+        amqp_frame_t frame{};
+        frame.frame_type = AMQP_FRAME_HEARTBEAT;
+        return state_->sent("heartbeat", amqp_send_frame(state_->connection, &frame));
+    }
+    return {};
+}
+
 Result<Event> Link::next() {
     // Frames of one message come one by one; go on while there is something to read.
     for (;;) {
@@ -483,6 +540,7 @@ Result<Event> Link::next() {
             state_->open = false;
             return lost("connection", status);
         }
+        state_->last_received = system_clock().monotonic();
         Result<Event> event = Event();
         if (frame.frame_type == AMQP_FRAME_METHOD)
             event = state_->on_method(frame);
@@ -504,8 +562,16 @@ int Link::socket() const {
     return amqp_get_sockfd(state_->connection);
 }
 
-Seconds Link::heartbeat() const {
-    return Seconds(amqp_get_heartbeat(state_->connection));
+bool Link::alive() const {
+    return state_->open;
+}
+
+std::optional<MonotonicTime> Link::due() const {
+    const Seconds interval{amqp_get_heartbeat(state_->connection)};
+    if (interval == Seconds(0))
+        return std::nullopt;
+    return std::min<MonotonicTime>(state_->last_sent + Milliseconds(interval) / 2,
+                                   state_->last_received + silence_allowed(interval));
 }
 
 } // namespace novalet::amqp

@@ -1,12 +1,17 @@
 #pragma once
 // One connection to one broker through rabbitmq-c: blocking verbs and an event source. Everything
 // here belongs to the one thread that made it; `Session` gives it a thread and a memory.
+//
+// A verb that the broker refuses (Conflict, NotFound, Unauthorized) closes its channel, which has
+// to be opened again; the connection and the other channels go on. `alive` tells this from a loss.
+// InvalidArgument: refused here, nothing was sent.
 #include "agent/amqp/options.hpp"
 #include "agent/core/json.hpp"
 
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 
@@ -90,7 +95,8 @@ class Link {
     /// Conflict when the broker holds it with other properties (406); the channel is gone then.
     [[nodiscard]] Result<void>
     declare(Channel channel, const ExchangeSpec& exchange, bool passive = false);
-    [[nodiscard]] Result<void> declare(Channel channel, const QueueSpec& queue);
+    [[nodiscard]] Result<void>
+    declare(Channel channel, const QueueSpec& queue, bool passive = false);
     [[nodiscard]] Result<void> bind(Channel channel,
                                     const std::string& queue,
                                     const std::string& exchange,
@@ -103,14 +109,19 @@ class Link {
     [[nodiscard]] Result<void> reject(Channel channel, std::uint64_t tag, bool requeue);
     [[nodiscard]] Result<void> publish(Channel channel, const Message& message);
 
-    /// The next event, or monostate when nothing came at once. Sends heartbeats that are due; an
-    /// error means that the connection is lost.
+    /// Heartbeats in both directions: sends one when nothing was sent for half the negotiated
+    /// interval; Unavailable when nothing came for one and a half.
+    [[nodiscard]] Result<void> keep_alive();
+    /// The next event, or monostate when nothing came at once. An error means that the connection
+    /// is lost.
     [[nodiscard]] Result<Event> next();
     /// Frames that were read but not yet handed out: do not sleep on the socket.
     [[nodiscard]] bool buffered() const;
     [[nodiscard]] int socket() const;
-    /// After this span `next` has to be called again for the heartbeats; 0 = no heartbeats.
-    [[nodiscard]] Seconds heartbeat() const;
+    /// False once any verb has lost the connection; a channel error leaves it alive.
+    [[nodiscard]] bool alive() const;
+    /// When `keep_alive` has to be called again for the heartbeats; none without heartbeats.
+    [[nodiscard]] std::optional<MonotonicTime> due() const;
 
   private:
     struct State;

@@ -13,7 +13,8 @@ Failure bad_url(const std::string& why) {
                     "; expected rabbit://user:password@host:port[,user:password@host:port]/vhost");
 }
 
-Result<Endpoint> parse_endpoint(std::string_view text) {
+/// `position` counts the hosts from 1, for errors.
+Result<Endpoint> parse_endpoint(std::string_view text, std::size_t position) {
     Endpoint endpoint;
     if (const auto at = text.rfind('@'); at != std::string_view::npos) {
         const auto credentials = text.substr(0, at);
@@ -32,11 +33,12 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
     if (text.starts_with('[')) { // IPv6
         const auto end = text.find(']');
         if (end == std::string_view::npos)
-            return bad_url("an IPv6 address lacks its ']'");
+            return bad_url(cat("the IPv6 address of host ", position, " lacks its ']'"));
         endpoint.host = std::string(text.substr(1, end - 1));
         text.remove_prefix(end + 1);
-        if (text.starts_with(':'))
-            port = text.substr(1);
+        if (!text.empty() && text.front() != ':')
+            return bad_url(cat("the IPv6 address of host ", position, " is followed by no port"));
+        port = text.empty() ? text : text.substr(1);
     } else {
         const auto colon = text.find(':');
         if (colon != 0 && !text.empty())
@@ -47,11 +49,40 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
     if (!port.empty()) {
         const auto number = to_number<unsigned>(port);
         if (!number || *number == 0 || *number > 65535)
-            return bad_url(cat(
-                "port '", port, "' of host '", endpoint.host, "' is not a number from 1 to 65535"));
+            // Not shown: with an unescaped '/' in a password, this is the password.
+            return bad_url(cat("the port of host ",
+                               position,
+                               " is not a number from 1 to 65535 (special characters of a "
+                               "password have to be percent-encoded)"));
         endpoint.port = *number;
     }
     return endpoint;
+}
+
+/// `a=1&b=2`, percent-decoded. Values are never shown: a '?' may come from a password.
+Result<std::map<std::string, std::string>> parse_query(std::string_view query) {
+    if (query.find('@') != std::string_view::npos)
+        return bad_url("'@' after '?': a '?' in a password has to be written %3F");
+    std::map<std::string, std::string> out;
+    for (const auto& pair : split(query, '&')) {
+        const auto equals = pair.find('=');
+        const auto key = percent_decode(std::string_view(pair).substr(0, equals));
+        const auto value = equals == std::string::npos
+                               ? std::optional<std::string>(std::string())
+                               : percent_decode(std::string_view(pair).substr(equals + 1));
+        if (!key || !value)
+            return bad_url("the query holds a broken percent escape");
+        out[*key] = *value;
+    }
+    return out;
+}
+
+Result<Seconds> whole_seconds(const char* key, const std::string& text) {
+    const auto value = to_number<unsigned>(text);
+    if (!value || *value > 86400)
+        return bad_url(
+            cat(key, " is '", cut_utf8(text, 40), "', not whole seconds from 0 to 86400"));
+    return Seconds(*value);
 }
 
 } // namespace
@@ -63,19 +94,16 @@ Result<TransportUrl> TransportUrl::parse(const std::string& url) {
         return bad_url("'://' is missing");
     const auto scheme = rest.substr(0, scheme_end);
     if (scheme != "rabbit" && scheme != "amqp" && scheme != "kombu+amqp")
-        return bad_url(cat("scheme '", scheme, "' is not supported"));
+        return bad_url("the scheme is not supported");
     rest.remove_prefix(scheme_end + 3);
 
     TransportUrl out;
     if (const auto query = rest.find('?'); query != std::string_view::npos) {
-        for (const auto& pair : split(rest.substr(query + 1), '&')) {
-            const auto equals = pair.find('=');
-            if (pair.substr(0, equals) != "ssl")
-                continue; // other driver options of the URL are configuration keys here
-            const auto value = to_bool(equals == std::string::npos ? "" : pair.substr(equals + 1));
-            if (!value)
-                return bad_url(cat("query '", pair, "' is not ssl=0 or ssl=1"));
-            out.tls = *value;
+        NOVALET_ASSIGN(out.overrides, parse_query(rest.substr(query + 1)));
+        if (const auto ssl = out.overrides.find("ssl"); ssl != out.overrides.end()) {
+            out.tls = to_bool(ssl->second);
+            if (!out.tls)
+                return bad_url("the value of query parameter ssl is not 0 or 1");
         }
         rest = rest.substr(0, query);
     }
@@ -83,12 +111,17 @@ Result<TransportUrl> TransportUrl::parse(const std::string& url) {
         const auto vhost = percent_decode(rest.substr(slash + 1));
         if (!vhost)
             return bad_url("the virtual host holds a broken percent escape");
+        if (rest.find('@', slash) != std::string_view::npos)
+            return bad_url("'@' after the first '/': a '/' in a password has to be written %2F");
         if (!vhost->empty())
             out.virtual_host = *vhost;
         rest = rest.substr(0, slash);
     }
-    for (const auto& host : split(rest, ',')) {
-        NOVALET_ASSIGN(auto endpoint, parse_endpoint(host));
+    const auto hosts = split(rest, ',');
+    for (const auto& host : hosts) {
+        if (host.empty() && hosts.size() > 1)
+            return bad_url(cat("host ", out.endpoints.size() + 1, " is empty"));
+        NOVALET_ASSIGN(auto endpoint, parse_endpoint(host, out.endpoints.size() + 1));
         out.endpoints.push_back(std::move(endpoint));
     }
     if (out.endpoints.empty())
@@ -96,10 +129,49 @@ Result<TransportUrl> TransportUrl::parse(const std::string& url) {
     return out;
 }
 
+Result<void> apply_overrides(Options& options) {
+    if (options.url.tls)
+        options.tls.enabled = *options.url.tls;
+    const auto& given = options.url.overrides;
+    const auto text = [&given](const char* key, std::string& target) {
+        if (const auto found = given.find(key); found != given.end())
+            target = found->second;
+    };
+    text("ssl_ca_file", options.tls.ca_file);
+    text("ssl_cert_file", options.tls.cert_file);
+    text("ssl_key_file", options.tls.key_file);
+    if (const auto found = given.find("ssl_enforce_hostname_verification"); found != given.end()) {
+        const auto value = to_bool(found->second);
+        if (!value)
+            return bad_url("ssl_enforce_hostname_verification is not true or false");
+        options.tls.verify_host_name = *value;
+    }
+    for (const auto& [key, target] : {std::pair{"heartbeat_timeout_threshold", &options.heartbeat},
+                                      std::pair{"rabbit_retry_interval", &options.retry_interval},
+                                      std::pair{"rabbit_retry_backoff", &options.retry_backoff},
+                                      std::pair{"rabbit_interval_max", &options.retry_max}}) {
+        const auto found = given.find(key);
+        if (found == given.end())
+            continue;
+        NOVALET_ASSIGN(*target, whole_seconds(key, found->second));
+    }
+    if (const auto found = given.find("rabbit_qos_prefetch_count"); found != given.end()) {
+        const auto value = to_number<std::uint16_t>(found->second);
+        if (!value)
+            return bad_url("rabbit_qos_prefetch_count is not a number from 0 to 65535");
+        // 0 is "no limit" at the control plane; here the inbox stays bounded.
+        if (*value > 0)
+            options.prefetch = *value;
+    }
+    return {};
+}
+
 Seconds pause_before(unsigned failed_rounds, const Options& options) {
     if (failed_rounds == 0)
         return Seconds(0);
-    const auto pause = options.retry_interval + options.retry_backoff * (failed_rounds - 1);
+    // Compared before multiplying: a broker may be away for weeks.
+    const auto steps = std::min<Seconds::rep>(failed_rounds - 1, options.retry_max.count());
+    const auto pause = options.retry_interval + options.retry_backoff * steps;
     return std::min(pause, options.retry_max);
 }
 

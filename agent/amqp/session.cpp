@@ -1,5 +1,6 @@
 #include "agent/amqp/session.hpp"
 
+#include "agent/amqp/session_channels.hpp"
 #include "agent/core/log.hpp"
 #include "agent/core/metrics.hpp"
 #include "agent/core/text.hpp"
@@ -14,21 +15,21 @@
 namespace novalet::amqp {
 namespace {
 
-constexpr Channel consume_channel = 1;
-constexpr Channel publish_channel = 2;
-constexpr Channel declare_channel = 3; ///< a refused declaration costs this channel only
 constexpr std::size_t outbox_limit = 10000;
+constexpr Milliseconds expiry_interval{500};
+constexpr Milliseconds idle_wait{60000}; ///< without heartbeats
 
-bool lost(const Error& error) {
-    return error.code == Code::Unavailable || error.code == Code::Internal;
+void drain_eventfd(int fd) {
+    std::uint64_t count = 0;
+    [[maybe_unused]] const auto got = read(fd, &count, sizeof count);
 }
 
 } // namespace
 
 Session::Session(Options options, std::string name)
     : options_(std::move(options)), name_(std::move(name)),
-      wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-    std::random_device seed;
+      wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), outbox_(outbox_limit) {
+    std::random_device seed; // so that the hosts of a cloud spread over the brokers
     next_endpoint_ = seed() % options_.url.endpoints.size();
     thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
 }
@@ -38,15 +39,23 @@ Session::~Session() {
     wake();
     thread_.join();
     close(wake_fd_);
-    for (auto* list : {&outbox_})
-        for (auto& pending : *list)
-            if (pending.publication.done)
-                pending.publication.done(fail(Code::Cancelled, "the agent stops"));
+    Outbox::run(outbox_.cancel_all());
 }
 
 void Session::wake() {
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto written = write(wake_fd_, &one, sizeof one);
+}
+
+void Session::command(Command command) {
+    bool first = false;
+    {
+        const std::lock_guard lock(mutex_);
+        first = commands_.empty();
+        commands_.push_back(std::move(command));
+    }
+    if (first) // the thread takes all of them at once
+        wake();
 }
 
 void Session::on_connected(std::function<void()> callback) {
@@ -55,77 +64,76 @@ void Session::on_connected(std::function<void()> callback) {
 }
 
 void Session::subscribe(Subscription subscription) {
-    {
-        const std::lock_guard lock(mutex_);
-        commands_.push_back({CommandKind::Subscribe,
-                             0,
-                             0,
-                             std::make_shared<const Subscription>(std::move(subscription))});
-    }
-    wake();
+    command({CommandKind::Subscribe,
+             0,
+             0,
+             0,
+             std::make_shared<const Subscription>(std::move(subscription))});
 }
 
 void Session::acknowledge(const Incoming& message) {
-    {
-        const std::lock_guard lock(mutex_);
-        commands_.push_back({CommandKind::Acknowledge, message.generation, message.tag, nullptr});
-    }
-    wake();
+    command({CommandKind::Acknowledge, message.generation, message.tag, message.bytes, nullptr});
 }
 
 void Session::reject(const Incoming& message, bool requeue) {
-    {
-        const std::lock_guard lock(mutex_);
-        commands_.push_back({requeue ? CommandKind::Requeue : CommandKind::Reject,
-                             message.generation,
-                             message.tag,
-                             nullptr});
-    }
-    wake();
+    command({requeue ? CommandKind::Requeue : CommandKind::Reject,
+             message.generation,
+             message.tag,
+             message.bytes,
+             nullptr});
 }
 
 Result<void> Session::publish(Publication publication) {
-    {
-        const std::lock_guard lock(mutex_);
-        if (outbox_.size() >= outbox_limit)
-            return fail(
-                Code::ResourceExhausted,
-                cat("the message bus is away and ", outbox_limit, " messages wait for it already"));
-        const auto deadline = system_clock().monotonic() + publication.patience;
-        outbox_.push_back({std::move(publication), deadline, false});
-    }
+    NOVALET_TRY(outbox_.add(std::move(publication)));
     wake();
     return {};
 }
 
 void Session::stop_consuming(const Deadline& deadline) {
+    consuming_ = false;
+    command({CommandKind::StopConsuming, 0, 0, 0, nullptr});
     std::unique_lock lock(mutex_);
-    if (!consuming_)
+    changed_.wait_for(lock, deadline.left(), [this] { return running_consumers_ == 0; });
+}
+
+bool Session::drain(const Deadline& deadline) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, deadline.left(), [this] { return outbox_.size() == 0; });
+}
+
+void Session::complete(const Outbox::Completions& completions) {
+    if (completions.empty())
         return;
-    commands_.push_back({CommandKind::StopConsuming, 0, 0, nullptr});
-    lock.unlock();
-    wake();
-    lock.lock();
-    stopped_consuming_.wait_for(lock, deadline.left(), [this] { return !consuming_; });
+    Outbox::run(completions);
+    { const std::lock_guard lock(mutex_); } // a waiter has either seen it or is told now
+    changed_.notify_all();
+}
+
+void Session::expire_publications() {
+    const auto now = system_clock().monotonic();
+    if (now < next_expiry_)
+        return;
+    next_expiry_ = now + expiry_interval;
+    complete(outbox_.expire());
 }
 
 void Session::run(const std::stop_token& stop) {
     while (!stop.stop_requested()) {
         const bool served = connect_round(stop);
-        connected_ = false;
-        keep_unconfirmed();
-        failed_rounds_ = served ? 0 : failed_rounds_ + 1;
-        const auto until =
-            system_clock().monotonic() + pause_before(std::max(1U, failed_rounds_), options_);
-        while (!stop.stop_requested() && system_clock().monotonic() < until) {
-            expire(system_clock().monotonic());
-            const auto left = std::chrono::ceil<Milliseconds>(until - system_clock().monotonic());
-            pollfd waits{wake_fd_, POLLIN, 0};
-            poll(&waits, 1, static_cast<int>(std::clamp<Milliseconds::rep>(left.count(), 1, 1000)));
-            std::uint64_t count = 0;
-            // Drained so that a publication does not turn the pause into a busy loop.
-            [[maybe_unused]] const auto got = read(wake_fd_, &count, sizeof count);
-        }
+        failed_rounds_ = served ? 1 : failed_rounds_ + 1;
+        pause(stop);
+    }
+}
+
+void Session::pause(const std::stop_token& stop) {
+    const auto until = system_clock().monotonic() + pause_before(failed_rounds_, options_);
+    while (!stop.stop_requested() && system_clock().monotonic() < until) {
+        expire_publications();
+        const auto left = std::chrono::ceil<Milliseconds>(until - system_clock().monotonic());
+        pollfd waits{wake_fd_, POLLIN, 0};
+        poll(&waits, 1, static_cast<int>(std::clamp<Milliseconds::rep>(left.count(), 1, 1000)));
+        // Drained so that a publication does not turn the pause into a busy loop.
+        drain_eventfd(wake_fd_);
     }
 }
 
@@ -135,152 +143,129 @@ bool Session::connect_round(const std::stop_token& stop) {
     for (std::size_t i = 0; i < endpoints.size() && !stop.stop_requested(); ++i) {
         const auto& endpoint = endpoints[next_endpoint_];
         next_endpoint_ = (next_endpoint_ + 1) % endpoints.size();
-        const std::string where = cat(endpoint.host, ':', endpoint.port);
+        const std::string broker = cat(endpoint.host, ':', endpoint.port);
         auto link = Link::open(endpoint, options_);
-        auto ready = link ? prepare(**link) : Result<void>(Failure(link.error()));
-        if (!ready) {
-            metrics::counter("novalet_amqp_connect_failures_total",
-                             "Connections to a broker that could not be made",
-                             {{"session", name_}})
-                .add();
-            log::warning("message broker cannot be used",
-                         {{"session", name_}, {"broker", where}, {"error", ready.error().text}});
-            continue;
+        const auto ready = link ? prepare(**link) : Result<void>(Failure(link.error()));
+        if (ready) {
+            use(**link, broker, stop);
+            return true;
         }
-        log::info("connected to the message broker", {{"session", name_}, {"broker", where}});
-        metrics::counter(
-            "novalet_amqp_connects_total", "Connections made to a broker", {{"session", name_}})
+        forget_consumers();
+        metrics::counter("novalet_amqp_connect_failures_total",
+                         "Connections to a broker that could not be made",
+                         {{"session", name_}})
             .add();
-        connected_ = true;
-        {
-            std::function<void()> callback;
-            {
-                const std::lock_guard lock(mutex_);
-                callback = on_connected_;
-            }
-            if (callback)
-                callback();
-        }
-        const auto ended = serve(**link, stop);
-        if (ended)
-            (*link)->close();
-        else
-            log::warning("connection to the message broker lost; reconnecting",
-                         {{"session", name_}, {"broker", where}, {"error", ended.error().text}});
-        return true;
+        log::warning("message broker cannot be used",
+                     {{"session", name_}, {"broker", broker}, {"error", ready.error().text}});
+        expire_publications();
     }
     return stop.stop_requested();
 }
 
-Result<void> Session::prepare(Link& link) {
-    ++generation_;
-    consumers_.clear();
-    NOVALET_TRY(link.open_channel(consume_channel));
-    if (options_.prefetch > 0)
-        NOVALET_TRY(link.set_prefetch(consume_channel, options_.prefetch));
-    NOVALET_TRY(link.open_channel(publish_channel));
-    NOVALET_TRY(link.confirm_select(publish_channel));
-    sequence_ = 0;
-    NOVALET_TRY(link.open_channel(declare_channel));
-    bool consuming = true;
+/// From a fresh connection to its end.
+void Session::use(Link& link, const std::string& broker, const std::stop_token& stop) {
+    log::info("connected to the message broker", {{"session", name_}, {"broker", broker}});
+    metrics::counter(
+        "novalet_amqp_connects_total", "Connections made to a broker", {{"session", name_}})
+        .add();
+    connected_ = true;
+    std::function<void()> callback;
     {
         const std::lock_guard lock(mutex_);
-        consuming = consuming_;
-        blocked_ = false;
+        callback = on_connected_;
     }
-    if (consuming)
-        for (const auto& subscription : subscriptions_)
-            NOVALET_TRY(start(link, *subscription));
-    return {};
+    if (callback)
+        callback();
+    const auto ended = serve(link, stop);
+    connected_ = false;
+    if (ended) {
+        delete_queues(link);
+        link.close();
+    } else {
+        metrics::counter("novalet_amqp_connections_lost_total",
+                         "Connections to a broker that ended unasked",
+                         {{"session", name_}})
+            .add();
+        log::warning("connection to the message broker lost; reconnecting",
+                     {{"session", name_}, {"broker", broker}, {"error", ended.error().text}});
+    }
+    outbox_.connection_lost();
+    forget_consumers();
 }
 
-/// Exchange, queue, binding. An exchange that exists with other properties is taken as it is.
-Result<void> Session::declare(Link& link, Channel channel, const Subscription& subscription) {
-    if (!subscription.exchange.name.empty()) {
-        auto declared = link.declare(channel, subscription.exchange);
-        if (!declared && declared.error().code == Code::Conflict) {
-            log::warning("the exchange exists with other properties and is used as it is; set the "
-                         "transport options to the control plane's values",
-                         {{"session", name_}, {"error", declared.error().text}});
-            NOVALET_TRY(link.open_channel(channel));
-            declared = link.declare(channel, subscription.exchange, true);
-        }
-        NOVALET_TRY(declared);
-    }
-    if (subscription.queue.name.empty()) // the exchange alone
-        return {};
-    NOVALET_TRY(link.declare(channel, subscription.queue));
-    if (!subscription.exchange.name.empty())
-        NOVALET_TRY(link.bind(channel,
-                              subscription.queue.name,
-                              subscription.exchange.name,
-                              subscription.binding_key));
-    return {};
-}
-
-Result<void> Session::start(Link& link, const Subscription& subscription) {
-    auto declared = declare(link, declare_channel, subscription);
-    if (!declared) {
-        // The refused declaration closed its channel; the others live on.
-        if (!lost(declared.error()))
-            NOVALET_TRY(link.open_channel(declare_channel));
-        if (declared.error().code == Code::Conflict)
-            return Failure(declared.error().in(
-                cat("queue '",
-                    subscription.queue.name,
-                    "' exists with other properties; delete it or set transport.* to match")));
-        return declared;
-    }
-    const std::string tag = cat("novalet-", consumers_.size() + 1);
-    NOVALET_TRY(link.consume(consume_channel, subscription.queue.name, tag));
-    for (const auto& known : subscriptions_)
-        if (known.get() == &subscription)
-            consumers_[tag] = known;
-    return {};
+Result<void> Session::prepare(Link& link) {
+    declared_.clear();
+    if (blocked_)
+        on_flow({false, "new connection"});
+    NOVALET_TRY(open_consume_channel(link));
+    NOVALET_TRY(link.open_channel(publish_channel));
+    NOVALET_TRY(link.confirm_select(publish_channel));
+    NOVALET_TRY(link.open_channel(declare_channel));
+    return start_consumers(link);
 }
 
 Result<void> Session::serve(Link& link, const std::stop_token& stop) {
     while (!stop.stop_requested()) {
         NOVALET_TRY(obey_commands(link));
+        NOVALET_TRY(start_consumers(link));
         NOVALET_TRY(send_publications(link));
-        for (;;) {
-            auto event = link.next();
-            if (!event)
-                return Failure(event.error());
-            if (std::holds_alternative<std::monostate>(*event))
-                break;
-            NOVALET_TRY(handle(link, std::move(*event)));
-        }
-        expire(system_clock().monotonic());
+        NOVALET_TRY(link.keep_alive());
+        NOVALET_TRY(read_events(link));
+        expire_publications();
         wait_for_work(link);
     }
-    NOVALET_TRY(obey_commands(link)); // the last acknowledgements
-    for (const auto& subscription : subscriptions_)
-        if (subscription->delete_on_stop)
-            discard(link.delete_queue(declare_channel, subscription->queue.name),
-                    "the queue expires by itself");
+    return obey_commands(link); // the last acknowledgements
+}
+
+Result<void> Session::read_events(Link& link) {
+    while (unsettled_bytes_ <= options_.max_unsettled) {
+        auto event = link.next();
+        if (!event)
+            return Failure(event.error());
+        if (std::holds_alternative<std::monostate>(*event))
+            return {};
+        NOVALET_TRY(handle(link, std::move(*event)));
+    }
     return {};
 }
 
-void Session::wait_for_work(const Link& link) {
-    if (link.buffered())
-        return;
-    Milliseconds span{60000};
-    if (link.heartbeat() > Seconds(0))
-        span = std::chrono::duration_cast<Milliseconds>(link.heartbeat()) / 4;
-    if (!unconfirmed_.empty())
+Milliseconds Session::longest_wait(const Link& link) {
+    const auto now = system_clock().monotonic();
+    const auto until = [now](MonotonicTime time) {
+        return std::max(std::chrono::ceil<Milliseconds>(time - now), Milliseconds(0));
+    };
+    Milliseconds span = idle_wait;
+    if (const auto due = link.due())
+        span = std::min(span, until(*due));
+    if (outbox_.size() > 0) // patience, and pauses of refused ones
         span = std::min(span, Milliseconds(1000));
-    std::array<pollfd, 2> waits{pollfd{link.socket(), POLLIN, 0}, pollfd{wake_fd_, POLLIN, 0}};
-    {
-        const std::lock_guard lock(mutex_);
-        if (!commands_.empty() || (!outbox_.empty() && !blocked_))
-            return;
-        if (!outbox_.empty())
-            span = std::min(span, Milliseconds(1000));
-    }
-    poll(waits.data(), waits.size(), static_cast<int>(span.count()));
-    std::uint64_t count = 0;
-    [[maybe_unused]] const auto got = read(wake_fd_, &count, sizeof count);
+    const std::lock_guard lock(mutex_);
+    if (!commands_.empty() || (!blocked_ && outbox_.ready()))
+        return Milliseconds(0);
+    if (consuming_)
+        for (const auto& consumer : consumers_)
+            if (consumer.tag.empty())
+                span = std::min(span, until(consumer.retry_at));
+    return span;
+}
+
+void Session::wait_for_work(const Link& link) {
+    const bool full = unsettled_bytes_ > options_.max_unsettled;
+    if (!full && link.buffered())
+        return;
+    std::array<pollfd, 2> waits{pollfd{wake_fd_, POLLIN, 0}, pollfd{link.socket(), POLLIN, 0}};
+    // While memory is full, what has come is worked on first; the kernel holds the rest.
+    poll(waits.data(), full ? 1 : 2, static_cast<int>(longest_wait(link).count()));
+    drain_eventfd(wake_fd_);
+}
+
+Result<void> Session::settle(Link& link, const Command& command) {
+    if (command.generation != generation_)
+        return {};
+    unsettled_bytes_ -= std::min(unsettled_bytes_, command.bytes);
+    if (command.kind == CommandKind::Acknowledge)
+        return link.ack(consume_channel, command.tag);
+    return link.reject(consume_channel, command.tag, command.kind == CommandKind::Requeue);
 }
 
 Result<void> Session::obey_commands(Link& link) {
@@ -289,184 +274,122 @@ Result<void> Session::obey_commands(Link& link) {
         const std::lock_guard lock(mutex_);
         commands.swap(commands_);
     }
-    // Known before anything can fail: after a loss `prepare` starts all that are known.
-    const auto known = subscriptions_.size();
+    // Known before anything can fail: after a loss all that are known are started.
     for (const auto& command : commands)
-        if (command.kind == CommandKind::Subscribe)
-            subscriptions_.push_back(command.subscription);
-    for (auto i = known; i < subscriptions_.size(); ++i)
-        NOVALET_TRY(start(link, *subscriptions_[i]));
+        if (command.kind == CommandKind::Subscribe) {
+            Consumer consumer;
+            consumer.subscription = command.subscription;
+            consumers_.push_back(std::move(consumer));
+        }
     for (const auto& command : commands) {
-        const bool current = command.generation == generation_;
         switch (command.kind) {
         case CommandKind::Subscribe:
             break; // above
         case CommandKind::Acknowledge:
-            if (current)
-                NOVALET_TRY(link.ack(consume_channel, command.tag));
-            break;
         case CommandKind::Reject:
         case CommandKind::Requeue:
-            if (current)
-                NOVALET_TRY(link.reject(
-                    consume_channel, command.tag, command.kind == CommandKind::Requeue));
+            NOVALET_TRY(settle(link, command));
             break;
         case CommandKind::StopConsuming:
-            for (const auto& [tag, subscription] : consumers_)
-                NOVALET_TRY(link.cancel(consume_channel, tag));
-            consumers_.clear();
-            {
-                const std::lock_guard lock(mutex_);
-                consuming_ = false;
-            }
-            stopped_consuming_.notify_all();
+            NOVALET_TRY(stop_consumers(link));
             break;
         }
     }
     return {};
 }
 
+/// What cannot be declared first fails alone; a lost connection keeps the publication.
 Result<void> Session::send_publications(Link& link) {
-    for (;;) {
-        Pending pending;
-        {
-            const std::lock_guard lock(mutex_);
-            if (outbox_.empty() || blocked_)
-                return {};
-            pending = std::move(outbox_.front());
-            outbox_.pop_front();
-        }
+    while (!blocked_) {
+        auto entry = outbox_.take();
+        if (!entry)
+            return {};
         Result<void> sent;
-        for (const auto& wanted : pending.publication.declare_first) {
-            sent = declare(link, declare_channel, wanted);
-            if (!sent && !lost(sent.error())) {
-                NOVALET_TRY(link.open_channel(declare_channel));
-                break;
-            }
-        }
-        if (sent) {
-            pending.returned = false;
-            sent = link.publish(publish_channel, pending.publication.message);
-            if (sent) {
-                unconfirmed_.emplace(++sequence_, std::move(pending));
+        for (const auto& wanted : entry->publication.declare_first) {
+            const std::string key = cat(wanted.exchange.name, '\n', wanted.queue.name);
+            if (declared_.count(key) > 0)
                 continue;
-            }
+            sent = declare(link, wanted, false);
+            if (!sent)
+                break;
+            declared_.insert(key);
         }
-        if (!lost(sent.error())) {
-            if (pending.publication.done)
-                pending.publication.done(std::move(sent));
-            continue;
+        if (sent)
+            sent = link.publish(publish_channel, entry->publication.message);
+        if (sent) {
+            outbox_.sent(std::move(*entry));
+        } else if (link.alive()) {
+            complete(outbox_.fail_entry(std::move(*entry), sent.error()));
+        } else {
+            outbox_.put_back(std::move(*entry));
+            return sent;
         }
-        const std::lock_guard lock(mutex_);
-        outbox_.push_front(std::move(pending));
-        return sent;
     }
+    return {};
 }
 
 Result<void> Session::handle(Link& link, Event event) {
-    if (auto* delivery = std::get_if<Delivery>(&event)) {
-        const auto consumer = consumers_.find(delivery->consumer);
-        if (delivery->too_large) {
-            log::error("a message over the size limit was rejected",
-                       {{"limit_bytes", options_.max_body}});
-            return link.reject(consume_channel, delivery->tag, false);
-        }
-        if (consumer == consumers_.end()) // cancelled meanwhile: back to the queue
-            return link.reject(consume_channel, delivery->tag, true);
-        consumer->second->on_message(
-            {generation_, delivery->tag, std::move(delivery->body), delivery->redelivered});
-    } else if (const auto* confirmed = std::get_if<Confirm>(&event)) {
-        confirm(*confirmed);
+    if (auto* delivery = std::get_if<Delivery>(&event))
+        return deliver(link, std::move(*delivery));
+    if (const auto* confirmed = std::get_if<Confirm>(&event)) {
+        complete(outbox_.confirmed(*confirmed));
     } else if (const auto* returned = std::get_if<Returned>(&event)) {
-        mark_returned(*returned);
-    } else if (const auto* cancelled = std::get_if<Cancelled>(&event)) {
-        metrics::counter("novalet_amqp_cancelled_total", "Consumers that the broker cancelled")
+        metrics::counter("novalet_amqp_returned_total", "Publications that nobody listened to")
             .add();
-        return fail(Code::Unavailable,
-                    cat("the broker cancelled consumer ",
-                        cancelled->consumer,
-                        " (queue deleted or moved); declaring everything again"));
+        outbox_.returned(*returned);
+    } else if (const auto* cancelled = std::get_if<Cancelled>(&event)) {
+        return on_cancelled(*cancelled);
     } else if (const auto* closed = std::get_if<ChannelClosed>(&event)) {
-        log::warning("the broker closed a channel",
-                     {{"session", name_}, {"code", closed->code}, {"text", closed->text}});
-        if (closed->channel == consume_channel)
-            return fail(Code::Unavailable, cat("consume channel closed: ", closed->text));
-        NOVALET_TRY(link.open_channel(closed->channel));
-        if (closed->channel == publish_channel) {
-            NOVALET_TRY(link.confirm_select(publish_channel));
-            sequence_ = 0;
-            // Which publication offended is unknown: all are tried again until their patience ends.
-            keep_unconfirmed();
-        }
+        return on_channel_closed(link, *closed);
     } else if (const auto* flow = std::get_if<FlowChanged>(&event)) {
-        {
-            const std::lock_guard lock(mutex_);
-            blocked_ = flow->blocked;
-        }
-        log::warning(flow->blocked ? "the broker refuses publications for now (memory or disk)"
-                                   : "the broker takes publications again",
-                     {{"session", name_}, {"reason", flow->reason}});
-        metrics::gauge("novalet_amqp_blocked_total", "1 while the broker refuses publications")
-            .set(flow->blocked ? 1 : 0);
+        on_flow(*flow);
     }
     return {};
 }
 
-void Session::mark_returned(const Returned& returned) {
-    // basic.return comes before the acknowledgement of the same publication, in publish order.
-    for (auto& [sequence, pending] : unconfirmed_)
-        if (!pending.returned && pending.publication.message.mandatory &&
-            pending.publication.message.routing_key == returned.routing_key) {
-            pending.returned = true;
-            return;
-        }
-}
-
-void Session::confirm(const Confirm& confirm) {
-    auto first = confirm.multiple ? unconfirmed_.begin() : unconfirmed_.find(confirm.tag);
-    while (first != unconfirmed_.end() && first->first <= confirm.tag) {
-        Pending pending = std::move(first->second);
-        first = unconfirmed_.erase(first);
-        if (!confirm.positive) { // the broker could not store it: again
-            const std::lock_guard lock(mutex_);
-            outbox_.push_back(std::move(pending));
-            continue;
-        }
-        if (pending.publication.done)
-            pending.publication.done(
-                pending.returned
-                    ? Result<void>(fail(
-                          Code::NotFound,
-                          cat("nobody listens on '", pending.publication.message.routing_key, "'")))
-                    : Result<void>());
+Result<void> Session::on_channel_closed(Link& link, const ChannelClosed& closed) {
+    metrics::counter("novalet_amqp_channels_closed_total",
+                     "Channels that the broker closed",
+                     {{"session", name_}})
+        .add();
+    log::warning("the broker closed a channel; opening it again",
+                 {{"session", name_},
+                  {"channel", closed.channel},
+                  {"code", closed.code},
+                  {"text", closed.text}});
+    switch (closed.channel) {
+    case consume_channel: {
+        Error error;
+        error.text = cat("consume channel closed: ", closed.code, ' ', closed.text);
+        for (auto& consumer : consumers_)
+            if (!consumer.tag.empty())
+                retry_later(consumer, error);
+        return open_consume_channel(link);
+    }
+    case publish_channel:
+        declared_.clear(); // perhaps an exchange went away
+        complete(outbox_.channel_closed(closed.code, closed.text));
+        NOVALET_TRY(link.open_channel(publish_channel));
+        return link.confirm_select(publish_channel);
+    default:
+        return link.open_channel(closed.channel);
     }
 }
 
-/// Publications that the lost broker did not confirm are sent again, before the later ones.
-void Session::keep_unconfirmed() {
-    const std::lock_guard lock(mutex_);
-    for (auto entry = unconfirmed_.rbegin(); entry != unconfirmed_.rend(); ++entry)
-        outbox_.push_front(std::move(entry->second));
-    unconfirmed_.clear();
-}
-
-void Session::expire(MonotonicTime now) {
-    std::vector<Pending> expired;
-    {
-        const std::lock_guard lock(mutex_);
-        for (auto entry = outbox_.begin(); entry != outbox_.end();) {
-            if (entry->deadline <= now) {
-                expired.push_back(std::move(*entry));
-                entry = outbox_.erase(entry);
-            } else {
-                ++entry;
-            }
-        }
+void Session::on_flow(const FlowChanged& flow) {
+    blocked_ = flow.blocked;
+    const metrics::Labels labels{{"session", name_}};
+    metrics::gauge(
+        "novalet_amqp_blocked_connections", "1 while the broker refuses publications", labels)
+        .set(flow.blocked ? 1 : 0);
+    if (!flow.blocked) {
+        log::info("the broker takes publications again", {{"session", name_}});
+        return;
     }
-    for (auto& pending : expired)
-        if (pending.publication.done)
-            pending.publication.done(
-                fail(Code::Unavailable, "the message bus did not take the message in time"));
+    metrics::counter("novalet_amqp_blocked_total", "Times the broker refused publications", labels)
+        .add();
+    log::warning("the broker refuses publications for now (memory or disk)",
+                 {{"session", name_}, {"reason", flow.reason}});
 }
 
 } // namespace novalet::amqp

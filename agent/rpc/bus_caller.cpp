@@ -12,49 +12,88 @@
 namespace novalet::rpc {
 namespace {
 
-constexpr Milliseconds cast_patience{300000}; ///< a cast outlives an ordinary broker restart
+constexpr Milliseconds cast_patience{300000};   ///< a cast outlives an ordinary broker restart
+constexpr Milliseconds completion_slack{60000}; ///< a connection attempt may hold up the expiry
 
 } // namespace
 
-/// One call that waits for its answer.
+/// One call that waits for its answer. Guarded by Replies::mutex.
 struct BusCaller::Waiting {
+    std::condition_variable changed;
     std::deque<Json> heard;        ///< replies and heartbeats in order
+    bool sent = false;             ///< the broker has the request
     std::optional<Error> not_sent; ///< the request itself could not be published
 };
 
 struct BusCaller::Replies {
     std::mutex mutex;
-    std::condition_variable changed;
-    std::unordered_map<std::string, Waiting> waiting; ///< by message id
+    std::unordered_map<std::string, std::shared_ptr<Waiting>> waiting; ///< by message id
     std::string queue;
 
     void deliver(const std::string& body) {
         auto message = unwrap(body);
         if (!message) {
+            metrics::counter("novalet_rpc_rejected_total", "Messages that could not be understood")
+                .add();
             log::warning("an unreadable reply was dropped", {{"error", message.error().text}});
             return;
         }
-        {
-            const std::lock_guard lock(mutex);
-            const auto found = waiting.find((*message)["_msg_id"].as_string());
-            if (found == waiting.end()) {
-                log::debug("a late reply was dropped");
-                return;
-            }
-            found->second.heard.push_back(std::move(*message));
+        const std::lock_guard lock(mutex);
+        const auto found = waiting.find((*message)["_msg_id"].as_string());
+        if (found == waiting.end()) {
+            metrics::counter("novalet_rpc_late_replies_total", "Replies nobody waits for").add();
+            return;
         }
-        changed.notify_all();
+        found->second->heard.push_back(std::move(*message));
+        found->second->changed.notify_one();
     }
 
-    void not_sent(const std::string& id, const Error& error) {
-        {
-            const std::lock_guard lock(mutex);
-            if (const auto found = waiting.find(id); found != waiting.end())
-                found->second.not_sent = error;
-        }
-        changed.notify_all();
+    void on_sent(const std::string& id, const Result<void>& sent) {
+        const std::lock_guard lock(mutex);
+        const auto found = waiting.find(id);
+        if (found == waiting.end())
+            return;
+        if (sent)
+            found->second->sent = true;
+        else
+            found->second->not_sent = sent.error();
+        found->second->changed.notify_one();
     }
 };
+
+namespace {
+
+Error no_answer(const Target& target, const std::string& method, const std::string& id, bool sent) {
+    Error error;
+    error.retryable = true;
+    if (!sent) { // not the peer's fault
+        error.code = Code::Unavailable;
+        error.text = cat("call of ",
+                         method,
+                         " at ",
+                         target.topic,
+                         ": the message bus did not take the request in time (message ID ",
+                         id,
+                         ')');
+        return error;
+    }
+    metrics::counter(
+        "novalet_rpc_call_timeouts_total", "Calls that got no answer in time", {{"method", method}})
+        .add();
+    error.code = Code::Timeout;
+    error.text = cat("Timed out waiting for a reply to ",
+                     method,
+                     " from ",
+                     target.topic,
+                     " (message ID ",
+                     id,
+                     ')');
+    error.exception = "MessagingTimeout";
+    error.module = "oslo_messaging.exceptions";
+    return error;
+}
+
+} // namespace
 
 BusCaller::BusCaller(amqp::Session& session, TopologyOptions topology)
     : session_(session), topology_(std::move(topology)), replies_(std::make_shared<Replies>()) {
@@ -63,24 +102,25 @@ BusCaller::BusCaller(amqp::Session& session, TopologyOptions topology)
 
 BusCaller::~BusCaller() = default;
 
+/// The exchange is declared by senders as well: publishing to a missing one is an error, and a
+/// broker may have been set up anew.
 amqp::Publication BusCaller::address(const Target& target, Json message) const {
     amqp::Publication publication;
+    amqp::Declaration exchange_only;
     if (target.fanout) {
-        publication.message.exchange = fanout_exchange(target.topic, topology_).name;
+        exchange_only.exchange = fanout_exchange(target.topic, topology_);
     } else {
-        publication.message.exchange = topology_.control_exchange;
+        exchange_only.exchange = control_exchange(topology_);
         publication.message.routing_key =
             target.server.empty() ? target.topic : cat(target.topic, '.', target.server);
     }
+    publication.message.exchange = exchange_only.exchange.name;
     publication.message.body = wrap(message);
+    publication.declare_first.push_back(std::move(exchange_only));
     return publication;
 }
 
-Result<Json> BusCaller::call(const Target& target,
-                             const std::string& method,
-                             Json args,
-                             const Context& context,
-                             const CallOptions& options) {
+void BusCaller::subscribe_once() {
     std::call_once(subscribed_, [this] {
         auto subscription = reply_queue(replies_->queue, topology_);
         subscription.on_message = [replies = replies_,
@@ -90,6 +130,14 @@ Result<Json> BusCaller::call(const Target& target,
         };
         session_.subscribe(std::move(subscription));
     });
+}
+
+Result<Json> BusCaller::call(const Target& target,
+                             const std::string& method,
+                             Json args,
+                             const Context& context,
+                             const CallOptions& options) {
+    subscribe_once();
     const std::string id = new_uuid_hex();
     Json message =
         make_request(method, std::move(args), target.version, target.name_space, context);
@@ -100,55 +148,45 @@ Result<Json> BusCaller::call(const Target& target,
     publication.message.expiration = std::to_string(options.timeout.count());
     publication.patience = options.timeout;
     publication.done = [replies = replies_, id](const Result<void>& sent) {
-        if (!sent)
-            replies->not_sent(id, sent.error());
+        replies->on_sent(id, sent);
     };
+    const auto waiting = std::make_shared<Waiting>();
+    {
+        const std::lock_guard lock(replies_->mutex);
+        replies_->waiting.emplace(id, waiting);
+    }
+    auto answer = session_.publish(std::move(publication));
+    auto result = answer ? wait_for_answer(*waiting, target, method, id, options)
+                         : Result<Json>(Failure(answer.error()));
+    const std::lock_guard lock(replies_->mutex);
+    replies_->waiting.erase(id);
+    return result;
+}
+
+Result<Json> BusCaller::wait_for_answer(Waiting& waiting,
+                                        const Target& target,
+                                        const std::string& method,
+                                        const std::string& id,
+                                        const CallOptions& options) {
     const auto total = Deadline::after(options.timeout);
+    const auto next_sign = [&] {
+        return options.monitor
+                   ? Deadline::after(std::min<Milliseconds>(*options.monitor, total.left()))
+                   : total;
+    };
+    auto until = next_sign();
     std::unique_lock lock(replies_->mutex);
-    auto& mine = replies_->waiting[id];
-    struct Forget {
-        Replies& replies;
-        const std::string& id;
-        ~Forget() { replies.waiting.erase(id); } // under the lock, which is declared before
-    } forget{*replies_, id};
-    lock.unlock();
-    auto queued = session_.publish(std::move(publication));
-    lock.lock();
-    if (!queued)
-        return Failure(queued.error());
-    auto until = total;
-    if (options.monitor)
-        until = Deadline::after(std::min<Milliseconds>(*options.monitor, options.timeout));
     for (;;) {
-        replies_->changed.wait_for(
-            lock, until.left(), [&] { return !mine.heard.empty() || mine.not_sent; });
-        if (mine.heard.empty()) {
-            if (mine.not_sent)
-                return Failure(*mine.not_sent);
-            metrics::counter("novalet_rpc_call_timeouts_total",
-                             "Calls that got no answer in time",
-                             {{"method", method}})
-                .add();
-            Error timeout;
-            timeout.code = Code::Timeout;
-            timeout.text = cat("Timed out waiting for a reply to ",
-                               method,
-                               " from ",
-                               target.topic,
-                               " (message ID ",
-                               id,
-                               ")");
-            timeout.exception = "MessagingTimeout";
-            timeout.module = "oslo_messaging.exceptions";
-            timeout.retryable = true;
-            return Failure(std::move(timeout));
-        }
-        Json reply = std::move(mine.heard.front());
-        mine.heard.pop_front();
-        if (reply.contains("ending") && !reply["ending"].as_bool(true)) {
-            // The peer still works on it: the monitor starts anew, within the total.
-            if (options.monitor)
-                until = Deadline::after(std::min<Milliseconds>(*options.monitor, total.left()));
+        const bool heard = waiting.changed.wait_for(
+            lock, until.left(), [&] { return !waiting.heard.empty() || waiting.not_sent; });
+        if (!heard)
+            return Failure(no_answer(target, method, id, waiting.sent));
+        if (waiting.heard.empty())
+            return Failure(waiting.not_sent->in(cat("call of ", method, " at ", target.topic)));
+        Json reply = std::move(waiting.heard.front());
+        waiting.heard.pop_front();
+        if (!reply["ending"].as_bool(true)) {
+            until = next_sign(); // the peer still works on it
             continue;
         }
         if (reply["failure"].is_string())
@@ -174,8 +212,11 @@ Result<void> BusCaller::publish_and_wait(amqp::Publication publication) {
     };
     NOVALET_TRY(session_.publish(std::move(publication)));
     std::unique_lock lock(outcome->mutex);
-    // The session answers every publication, at its patience at the latest.
-    outcome->changed.wait(lock, [&] { return outcome->result.has_value(); });
+    // The session completes every publication, a little after its patience at the latest.
+    const auto deadline = Deadline::after(cast_patience + completion_slack);
+    if (!outcome->changed.wait_for(
+            lock, deadline.left(), [&] { return outcome->result.has_value(); }))
+        return fail(Code::Unavailable, "the message bus did not take the message in time");
     return *outcome->result;
 }
 
@@ -183,15 +224,8 @@ Result<void> BusCaller::cast(const Target& target,
                              const std::string& method,
                              Json args,
                              const Context& context) {
-    auto publication = address(
-        target, make_request(method, std::move(args), target.version, target.name_space, context));
-    if (target.fanout) {
-        // Somebody has to make the exchange, else publishing to it closes the channel.
-        amqp::Subscription exchange_only;
-        exchange_only.exchange = fanout_exchange(target.topic, topology_);
-        publication.declare_first.push_back(std::move(exchange_only));
-    }
-    return publish_and_wait(std::move(publication));
+    return publish_and_wait(address(
+        target, make_request(method, std::move(args), target.version, target.name_space, context)));
 }
 
 Result<void> BusCaller::notify(const std::string& topic,
@@ -199,7 +233,7 @@ Result<void> BusCaller::notify(const std::string& topic,
                                Json message,
                                const Context& context) {
     for (const auto& [key, value] : context.keys().members())
-        message.set("_context_" + key, value);
+        message.set(cat("_context_", key), value);
     message.set("_unique_id", new_uuid_hex());
     amqp::Publication publication;
     publication.message.exchange = topology_.control_exchange;

@@ -11,7 +11,8 @@
 
 namespace novalet::rpc {
 
-/// Thread safe. Declares one reply queue, at the first call, for the life of the process.
+/// Thread safe; the calls block, so not on the session's I/O thread. Declares one reply queue, at
+/// the first call, for the life of the process. The session outlives it and all its calls.
 class BusCaller final : public Caller {
   public:
     BusCaller(amqp::Session& session, TopologyOptions topology);
@@ -36,6 +37,12 @@ class BusCaller final : public Caller {
     struct Replies;
 
     [[nodiscard]] amqp::Publication address(const Target& target, Json message) const;
+    void subscribe_once();
+    [[nodiscard]] Result<Json> wait_for_answer(Waiting& waiting,
+                                               const Target& target,
+                                               const std::string& method,
+                                               const std::string& id,
+                                               const CallOptions& options);
     [[nodiscard]] Result<void> publish_and_wait(amqp::Publication publication);
 
     amqp::Session& session_;

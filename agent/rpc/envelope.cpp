@@ -13,6 +13,7 @@ namespace {
 constexpr std::string_view version_key = "oslo.version";
 constexpr std::string_view message_key = "oslo.message";
 constexpr std::string_view context_prefix = "_context_";
+constexpr std::chrono::seconds longest_monitor{86400}; ///< a call that waits longer is no call
 
 Failure bad(const std::string& what) {
     return fail(Code::InvalidArgument, what);
@@ -65,6 +66,28 @@ Code code_of(const std::string& name) {
     return Code::Remote;
 }
 
+/// A member that is a name or id: absent and null are empty. Control characters and overlong texts
+/// would break a log line or an AMQP frame.
+Result<std::string> read_name(const Json& message, const char* key) {
+    const Json& value = message[key];
+    if (value.is_null())
+        return std::string();
+    if (!value.is_string())
+        return bad(cat("request: member '", key, "' is not a string"));
+    const std::string& text = value.as_string();
+    if (text.size() > longest_name)
+        return bad(cat("request: member '",
+                       key,
+                       "' of ",
+                       text.size(),
+                       " bytes is over the limit of ",
+                       longest_name));
+    for (const char c : text)
+        if (static_cast<unsigned char>(c) < 0x20U)
+            return bad(cat("request: member '", key, "' holds a control character"));
+    return text;
+}
+
 std::string without_remote(std::string name) {
     constexpr std::string_view suffix = "_Remote";
     if (name.ends_with(suffix))
@@ -83,7 +106,7 @@ bool compatible(std::string_view requested, std::string_view implemented) noexce
 std::string wrap(const Json& message) {
     Json envelope = Json::object();
     envelope.set(version_key, "2.0");
-    envelope.set(message_key, message.dump());
+    envelope.set(message_key, to_utf8(message.dump()));
     return envelope.dump();
 }
 
@@ -96,8 +119,9 @@ Result<Json> unwrap(std::string_view body) {
     if (!envelope->contains(version_key) && !envelope->contains(message_key))
         return std::move(*envelope);
     if (!compatible((*envelope)[version_key].as_string(), "2.0"))
-        return bad(cat(
-            "envelope: oslo.version is ", (*envelope)[version_key].dump(), ", expected \"2.0\""));
+        return bad(cat("envelope: oslo.version is ",
+                       cut_utf8((*envelope)[version_key].dump(), 40),
+                       ", expected \"2.0\""));
     if (!(*envelope)[message_key].is_string())
         return bad("envelope: oslo.message is not a string");
     auto message = Json::parse((*envelope)[message_key].as_string(), message_limits);
@@ -108,6 +132,14 @@ Result<Json> unwrap(std::string_view body) {
     return message;
 }
 
+std::optional<ReturnAddress> return_address(const Json& message) {
+    const auto id = read_name(message, "_msg_id");
+    const auto queue = read_name(message, "_reply_q");
+    if (!id || !queue || id->empty() || queue->empty())
+        return std::nullopt;
+    return ReturnAddress{*id, *queue};
+}
+
 Result<Request> parse_request(Json message) {
     Request request;
     Json keys = Json::object();
@@ -115,20 +147,23 @@ Result<Request> parse_request(Json message) {
         if (key.starts_with(context_prefix))
             keys.set(key.substr(context_prefix.size()), value);
     request.context = Context(std::move(keys));
-    request.method = message["method"].as_string();
+    for (const auto& [key, target] : {std::pair{"method", &request.method},
+                                      std::pair{"version", &request.version},
+                                      std::pair{"namespace", &request.name_space},
+                                      std::pair{"_unique_id", &request.unique_id},
+                                      std::pair{"_msg_id", &request.message_id},
+                                      std::pair{"_reply_q", &request.reply_queue}}) {
+        NOVALET_ASSIGN(*target, read_name(message, key));
+    }
     if (request.method.empty())
-        return bad("request: member 'method' is missing or no string");
+        return bad("request: member 'method' is missing or empty");
     if (!message["args"].is_object() && !message["args"].is_null())
         return bad(cat("request ", request.method, ": member 'args' is not an object"));
-    request.version = message["version"].as_string();
-    request.name_space = message["namespace"].as_string();
-    request.unique_id = message["_unique_id"].as_string();
-    request.message_id = message["_msg_id"].as_string();
-    request.reply_queue = message["_reply_q"].as_string();
     if (request.is_call() && request.reply_queue.empty())
         return bad(cat("request ", request.method, ": a call without '_reply_q'"));
-    if (message["_timeout"].is_number() && message["_timeout"].as_int() > 0)
-        request.monitor = std::chrono::seconds(message["_timeout"].as_int());
+    const auto monitor = message["_timeout"].as_int();
+    if (monitor > 0 && monitor <= longest_monitor.count())
+        request.monitor = std::chrono::seconds(monitor);
     if (message.contains("args"))
         request.args = std::move(message.member("args"));
     if (!request.args.is_object())
@@ -175,7 +210,7 @@ Error parse_failure(const std::string& failure) {
     Error error;
     if (!parsed) {
         error.code = Code::Remote;
-        error.text = cat("unreadable failure from the peer: ", failure.substr(0, 200));
+        error.text = cat("unreadable failure from the peer: ", cut_utf8(failure, 200));
         return error;
     }
     error.exception = without_remote((*parsed)["class"].as_string());

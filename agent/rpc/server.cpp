@@ -6,125 +6,13 @@
 #include "agent/core/uuid.hpp"
 #include "agent/rpc/envelope.hpp"
 
-#include <map>
-
 namespace novalet::rpc {
 namespace {
 
-constexpr Milliseconds missing_queue_pause{250};
-constexpr Milliseconds missing_queue_patience{60000};
-constexpr std::size_t dead_queue_limit = 200;
 constexpr Milliseconds redelivery_pause{1000};
+constexpr Seconds same_reason_silence{60}; ///< a flood of one kind is one line a minute
 
 } // namespace
-
-bool RecentIds::insert(const std::string& id) {
-    if (id.empty())
-        return true;
-    if (!known_.insert(id).second)
-        return false;
-    order_.push_back(id);
-    if (order_.size() > size_) {
-        known_.erase(order_.front());
-        order_.pop_front();
-    }
-    return true;
-}
-
-struct Replier::Shared : std::enable_shared_from_this<Replier::Shared> {
-    amqp::Session& session;
-    Timer& timer;
-    std::mutex mutex;
-    std::map<std::string, MonotonicTime> dead; ///< queue → forget it then
-
-    Shared(amqp::Session& s, Timer& t) : session(s), timer(t) {}
-
-    bool is_dead(const std::string& queue) {
-        const std::lock_guard lock(mutex);
-        const auto found = dead.find(queue);
-        if (found == dead.end())
-            return false;
-        if (found->second > system_clock().monotonic())
-            return true;
-        dead.erase(found);
-        return false;
-    }
-
-    void remember_dead(const std::string& queue) {
-        const std::lock_guard lock(mutex);
-        if (dead.size() >= dead_queue_limit)
-            dead.erase(dead.begin());
-        dead[queue] = system_clock().monotonic() + missing_queue_patience;
-    }
-
-    /// Publishes until somebody listens or the patience ends, without holding up other replies.
-    void send(const std::string& queue, std::string body, MonotonicTime give_up) {
-        if (is_dead(queue)) {
-            metrics::counter("novalet_rpc_replies_dropped_total",
-                             "Replies whose queue is known to be gone")
-                .add();
-            return;
-        }
-        amqp::Publication publication;
-        publication.message.routing_key = queue;
-        publication.message.body = body;
-        publication.message.mandatory = true;
-        publication.done =
-            [self = shared_from_this(), queue, body, give_up](const Result<void>& sent) mutable {
-                if (sent || sent.error().code == Code::Cancelled)
-                    return;
-                if (sent.error().code != Code::NotFound || system_clock().monotonic() >= give_up) {
-                    self->remember_dead(queue);
-                    log::warning("a reply could not be delivered; the caller is gone",
-                                 {{"queue", queue}, {"error", sent.error().text}});
-                    return;
-                }
-                self->timer.after(missing_queue_pause,
-                                  [self, queue, body = std::move(body), give_up]() mutable {
-                                      self->send(queue, std::move(body), give_up);
-                                  });
-            };
-        if (const auto queued = session.publish(std::move(publication)); !queued)
-            log::error("a reply could not be queued", {{"error", queued.error().text}});
-    }
-
-    /// One heartbeat now and the next later, until the answer was sent.
-    void heartbeat(const std::weak_ptr<bool>& open,
-                   const std::string& id,
-                   const std::string& queue,
-                   Milliseconds interval) {
-        timer.after(interval, [self = shared_from_this(), open, id, queue, interval] {
-            if (open.expired() || self->is_dead(queue))
-                return;
-            self->send(queue, wrap(make_heartbeat(id)), system_clock().monotonic());
-            self->heartbeat(open, id, queue, interval);
-        });
-    }
-};
-
-Replier::Replier(amqp::Session& session, Timer& timer)
-    : shared_(std::make_shared<Shared>(session, timer)) {}
-
-Responder Replier::responder_for(const Request& request) {
-    if (!request.is_call())
-        return {};
-    auto open = std::make_shared<bool>(true);
-    if (request.monitor) {
-        const auto interval = std::chrono::duration_cast<Milliseconds>(*request.monitor) / 2;
-        if (interval >= Milliseconds(1000))
-            shared_->heartbeat(open, request.message_id, request.reply_queue, interval);
-        else
-            log::warning("a call monitor of less than two seconds gets no heartbeats",
-                         {{"method", request.method}});
-    }
-    return Responder([shared = shared_, open, id = request.message_id, queue = request.reply_queue](
-                         const Result<Json>& result) mutable {
-        open.reset();
-        shared->send(queue,
-                     wrap(make_reply(id, result)),
-                     system_clock().monotonic() + missing_queue_patience);
-    });
-}
 
 Server::Server(amqp::Session& session,
                Replier& replier,
@@ -139,7 +27,6 @@ Server::~Server() {
     if (!thread_.joinable())
         return;
     thread_.request_stop();
-    arrived_.notify_all();
     thread_.join();
 }
 
@@ -148,9 +35,15 @@ void Server::start() {
     const auto take = [this](amqp::Incoming message) {
         {
             const std::lock_guard lock(mutex_);
-            inbox_.push_back(std::move(message));
+            if (!stopped_) {
+                inbox_.push_back(std::move(message));
+                message.tag = 0;
+            }
         }
-        arrived_.notify_one();
+        if (message.tag != 0)
+            session_.reject(message, true);
+        else
+            changed_.notify_all();
     };
     for (auto subscription : {topic_queue(topic_, topology_),
                               topic_queue(cat(topic_, '.', host_), topology_),
@@ -162,29 +55,88 @@ void Server::start() {
 
 void Server::stop_consuming(const Deadline& deadline) {
     session_.stop_consuming(deadline);
+    std::deque<amqp::Incoming> left;
+    std::unique_lock lock(mutex_);
+    stopped_ = true;
+    left.swap(inbox_);
+    changed_.wait_for(lock, deadline.left(), [this] { return !busy_; });
+    lock.unlock();
+    for (const auto& message : left)
+        session_.reject(message, true);
 }
 
 void Server::run(const std::stop_token& stop) {
     std::unique_lock lock(mutex_);
-    while (arrived_.wait(lock, stop, [this] { return !inbox_.empty(); })) {
+    while (changed_.wait(lock, stop, [this] { return !inbox_.empty(); })) {
+        if (stop.stop_requested())
+            return;
         const amqp::Incoming message = std::move(inbox_.front());
         inbox_.pop_front();
+        busy_ = true;
         lock.unlock();
         accept(message);
         lock.lock();
+        busy_ = false;
+        if (stopped_)
+            changed_.notify_all();
     }
 }
 
-void Server::accept(const amqp::Incoming& message) {
-    auto decoded = unwrap(message.body);
-    auto request =
-        decoded ? parse_request(std::move(*decoded)) : Result<Request>(Failure(decoded.error()));
-    if (!request) {
-        metrics::counter("novalet_rpc_rejected_total", "Messages that could not be understood")
-            .add();
-        log::error("a message from the bus was rejected",
-                   {{"reason", request.error().text}, {"bytes", message.body.size()}});
+/// One line for each reason, and again when it was silent for a minute.
+void Server::log_refused(const std::string& reason, std::size_t bytes) {
+    const auto now = system_clock().monotonic();
+    if (reason == last_reason_ && now - last_logged_ < same_reason_silence)
+        return;
+    last_reason_ = reason;
+    last_logged_ = now;
+    log::error("a message from the bus was rejected",
+               {{"topic", topic_}, {"reason", reason}, {"bytes", bytes}});
+}
+
+void Server::refuse(const amqp::Incoming& message,
+                    const std::optional<ReturnAddress>& caller,
+                    const Error& error) {
+    metrics::counter("novalet_rpc_rejected_total", "Messages that could not be understood").add();
+    log_refused(error.text, message.bytes);
+    if (!caller) {
         session_.reject(message, false);
+        return;
+    }
+    session_.acknowledge(message);
+    Request unread;
+    unread.message_id = caller->message_id;
+    unread.reply_queue = caller->reply_queue;
+    Error answer = error;
+    answer.exception = "TypeError";
+    answer.module = "builtins";
+    replier_.responder_for(unread).reply(Failure(std::move(answer)));
+}
+
+/// Not durable, so not ours yet: back to the broker. The pause keeps this from spinning.
+void Server::give_back(const amqp::Incoming& message, const Request& request, const Error& error) {
+    metrics::counter("novalet_rpc_given_back_total", "Requests that could not be written down")
+        .add();
+    log::error("a request could not be written down and goes back to the queue",
+               {{"method", request.method}, {"error", error.text}});
+    recent_.forget(request.unique_id);
+    {
+        std::unique_lock lock(mutex_);
+        changed_.wait_for(
+            lock, thread_.get_stop_token(), redelivery_pause, [this] { return stopped_; });
+    }
+    session_.reject(message, true);
+}
+
+void Server::accept(const amqp::Incoming& message) {
+    auto content = unwrap(message.body);
+    if (!content) {
+        refuse(message, std::nullopt, content.error());
+        return;
+    }
+    const auto caller = return_address(*content);
+    auto request = parse_request(std::move(*content));
+    if (!request) {
+        refuse(message, caller, request.error());
         return;
     }
     if (!recent_.insert(request->unique_id)) {
@@ -194,21 +146,15 @@ void Server::accept(const amqp::Incoming& message) {
     }
     const auto admission = dispatcher_.accept(*request);
     if (!admission) {
-        // Not durable, so not ours yet: back to the broker. A pause keeps this from spinning.
-        log::error("a request could not be written down and goes back to the queue",
-                   {{"method", request->method}, {"error", admission.error().text}});
-        recent_ = RecentIds(256);
-        std::mutex idle;
-        std::unique_lock lock(idle);
-        std::condition_variable_any().wait_for(
-            lock, thread_.get_stop_token(), redelivery_pause, [] { return false; });
-        session_.reject(message, true);
+        give_back(message, *request, admission.error());
         return;
     }
     session_.acknowledge(message);
-    metrics::counter("novalet_rpc_requests_total", "Requests taken").add();
-    if (!admission->fresh)
+    if (!admission->fresh) {
+        metrics::counter("novalet_rpc_duplicates_total", "Requests that came twice").add();
         return;
+    }
+    metrics::counter("novalet_rpc_requests_total", "Requests taken").add();
     auto responder = replier_.responder_for(*request);
     dispatcher_.dispatch(std::move(*request), std::move(responder));
 }

@@ -1,51 +1,26 @@
 #pragma once
 // The receiving side: queues of one compute host, and the way from a delivery to the dispatcher.
 #include "agent/amqp/session.hpp"
-#include "agent/core/timer.hpp"
+#include "agent/rpc/envelope.hpp"
+#include "agent/rpc/recent_ids.hpp"
+#include "agent/rpc/replier.hpp"
 #include "agent/rpc/request.hpp"
 #include "agent/rpc/topology.hpp"
 
 #include <condition_variable>
 #include <deque>
-#include <memory>
 #include <mutex>
-#include <set>
 #include <string>
 #include <thread>
-#include <vector>
 
 namespace novalet::rpc {
 
-/// The last unique ids of a listener; a second message with one of them is a duplicate.
-class RecentIds {
-  public:
-    explicit RecentIds(std::size_t size) : size_(size) {}
-    /// True when the id is new; an empty id is always new.
-    bool insert(const std::string& id);
-
-  private:
-    std::size_t size_;
-    std::deque<std::string> order_;
-    std::set<std::string> known_;
-};
-
-/// Sends replies; remembers for a minute the queues that nobody listens on (reference 01 §4.5).
-class Replier {
-  public:
-    /// `session` publishes; `timer` retries. Both outlive the replier and every Responder.
-    Replier(amqp::Session& session, Timer& timer);
-    /// The responder of a request; for a cast it answers nobody. Heartbeats run by themselves.
-    [[nodiscard]] Responder responder_for(const Request& request);
-
-  private:
-    struct Shared;
-    std::shared_ptr<Shared> shared_;
-};
-
 /// Consumes `topic`, `topic.host` and the fan-out of the topic, from `start` to `stop_consuming`.
-/// Decoding, journal and acknowledgement run on one accept thread.
+/// Decoding, journal and acknowledgement run on one accept thread. What cannot be understood is
+/// rejected, counted and logged; its caller is told where the message says who that is.
 class Server {
   public:
+    /// All references outlive the server. Nothing is declared before `start`.
     Server(amqp::Session& session,
            Replier& replier,
            Dispatcher& dispatcher,
@@ -54,15 +29,24 @@ class Server {
            std::string host);
     Server(const Server&) = delete;
     Server& operator=(const Server&) = delete;
+    /// The session must not deliver any more: destroyed, or `stop_consuming` was called.
     ~Server();
 
+    /// Once.
     void start();
-    /// No new requests; what has been accepted goes on.
+    /// No new requests: consumers are cancelled, what was delivered but not accepted goes back to
+    /// the broker, and the one that is being accepted is waited for. The connection stays, so that
+    /// accepted requests are answered. Concerns all servers of the session.
     void stop_consuming(const Deadline& deadline);
 
   private:
     void run(const std::stop_token& stop);
     void accept(const amqp::Incoming& message);
+    void refuse(const amqp::Incoming& message,
+                const std::optional<ReturnAddress>& caller,
+                const Error& error);
+    void give_back(const amqp::Incoming& message, const Request& request, const Error& error);
+    void log_refused(const std::string& reason, std::size_t bytes);
 
     amqp::Session& session_;
     Replier& replier_;
@@ -70,10 +54,15 @@ class Server {
     const TopologyOptions topology_;
     const std::string topic_;
     const std::string host_;
-    RecentIds recent_{256};
     std::mutex mutex_;
-    std::condition_variable_any arrived_;
+    std::condition_variable_any changed_;
     std::deque<amqp::Incoming> inbox_; ///< bounded by the prefetch
+    bool busy_ = false;                ///< the accept thread holds a message
+    bool stopped_ = false;
+    // The accept thread's own.
+    RecentIds recent_{256};
+    std::string last_reason_;
+    MonotonicTime last_logged_;
     std::jthread thread_;
 };
 

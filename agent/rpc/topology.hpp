@@ -3,6 +3,7 @@
 #include "agent/amqp/session.hpp"
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 namespace novalet::rpc {
@@ -18,8 +19,13 @@ struct TopologyOptions {
     std::int64_t quorum_max_memory_length = 0;
     std::int64_t quorum_max_memory_bytes = 0;
     bool transient_quorum = false; ///< rabbit_transient_quorum_queue (2025.1 and later)
-    Seconds transient_ttl{1800};   ///< rabbit_transient_queues_ttl; 0 = none
+    Seconds transient_ttl{1800};   ///< rabbit_transient_queues_ttl; 0 = for ever
 };
+
+/// Puts the values of transport_url's query (`TransportUrl::overrides`) that concern declarations
+/// into `options`. Other keys are left alone. InvalidArgument names the key.
+[[nodiscard]] Result<void> apply_overrides(const std::map<std::string, std::string>& overrides,
+                                           TopologyOptions& options);
 
 [[nodiscard]] amqp::ExchangeSpec control_exchange(const TopologyOptions& options);
 [[nodiscard]] amqp::ExchangeSpec fanout_exchange(const std::string& topic,
