@@ -173,7 +173,8 @@ inline bool is_system_header(std::string_view target) {
                                                   "syslog.h",
                                                   "termios.h",
                                                   "unistd.h",
-                                                  "utime.h"};
+                                                  "utime.h",
+                                                  "utmpx.h"};
     return posix.count(target) != 0 || target.find_first_of("./") == std::string_view::npos;
 }
 
