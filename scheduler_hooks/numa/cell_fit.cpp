@@ -40,10 +40,19 @@ void add_core(CellView& view, std::size_t free_threads) {
     ++view.cores[free_threads];
 }
 
-/// Free threads per core. CPUs that stand in no sibling set are cores of their own.
+/// CPUs of no sibling set are cores of their own. Rare, so it is only asked when some are missing.
+CpuSet loose_cpus(const HostCell& cell) {
+    CpuSet loose = cell.free_pcpus();
+    for (const CpuSet& core : cell.siblings)
+        loose -= core;
+    return loose;
+}
+
+/// Free threads per core.
 void count_cores(CellView& view) {
     const HostCell& cell = *view.cell;
-    CpuSet known;
+    view.cores.reserve(9);
+    std::int64_t seen = 0;
     for (const CpuSet& core : cell.siblings) {
         const auto& words = core.words();
         std::size_t size = 0;
@@ -51,19 +60,18 @@ void count_cores(CellView& view) {
         for (std::size_t at = 0; at < words.size(); ++at) {
             if (words[at] == 0)
                 continue;
-            size += static_cast<std::size_t>(std::popcount(words[at]));
-            free += static_cast<std::size_t>(std::popcount(words[at] & free_word(cell, at)));
+            // A core has few threads: counting bit by bit beats the portable popcount.
+            for (CpuSet::Word word = words[at]; word != 0; word &= word - 1)
+                ++size;
+            for (CpuSet::Word word = words[at] & free_word(cell, at); word != 0; word &= word - 1)
+                ++free;
         }
         view.threads = std::max(view.threads, size);
         add_core(view, free);
-        known |= core;
+        seen += static_cast<std::int64_t>(free);
     }
-    for_free_words(cell, [&](std::size_t at, CpuSet::Word word) {
-        if (at < known.words().size())
-            word &= ~known.words()[at];
-        for (int left = std::popcount(word); left > 0; --left)
-            add_core(view, 1);
-    });
+    if (seen < view.free_dedicated)
+        loose_cpus(cell).for_each([&](unsigned) { add_core(view, 1); });
     if (view.cores.size() > view.threads)
         view.whole_cores = view.cores[view.threads];
     for (std::size_t t = view.cores.size(); t-- > 1;)
@@ -302,97 +310,71 @@ class PairCheck {
     std::int64_t floating_;
 };
 
-/// Free threads of each core, in sibling order, one after the other; `starts` marks the cores.
-struct FreeThreads {
-    std::vector<unsigned> cpus;
-    std::vector<std::size_t> starts; ///< begin of each core, then the end
-    std::vector<bool> whole;         ///< nothing of the core is taken, and it is a largest one
-
-    [[nodiscard]] std::size_t size(std::size_t core) const {
-        return starts[core + 1] - starts[core];
+/// Calls f(free threads of the core, are they all of a largest core) in sibling order until it
+/// returns false.
+template <class F> void for_each_core(const CellView& host, F&& f) {
+    std::vector<unsigned> free;
+    free.reserve(host.threads);
+    for (const CpuSet& core : host.cell->siblings) {
+        free.clear();
+        const auto& words = core.words();
+        for (std::size_t at = 0; at < words.size(); ++at) {
+            if (words[at] == 0)
+                continue;
+            for (CpuSet::Word word = words[at] & free_word(*host.cell, at); word != 0;
+                 word &= word - 1)
+                free.push_back(static_cast<unsigned>(at * CpuSet::word_bits) +
+                               static_cast<unsigned>(std::countr_zero(word)));
+        }
+        if (!f(free, free.size() == host.threads))
+            return;
     }
-};
-
-FreeThreads free_threads(const HostCell& cell) {
-    FreeThreads out;
-    const CpuSet free = cell.free_pcpus();
-    out.cpus.reserve(free.size());
-    out.starts.reserve(cell.siblings.size() + 1);
-    std::size_t threads = 1;
-    for (const CpuSet& core : cell.siblings)
-        threads = std::max(threads, core.size());
-    CpuSet known;
-    const auto end_core = [&] {
-        out.whole.push_back(out.cpus.size() - out.starts.back() == threads);
-    };
-    for (const CpuSet& core : cell.siblings) {
-        out.starts.push_back(out.cpus.size());
-        core.for_each([&](unsigned cpu) {
-            if (free.contains(cpu))
-                out.cpus.push_back(cpu);
-        });
-        end_core();
-        known |= core;
-    }
-    (free - known).for_each([&](unsigned cpu) {
-        out.starts.push_back(out.cpus.size());
-        out.cpus.push_back(cpu);
-        end_core();
+    bool more = true;
+    loose_cpus(*host.cell).for_each([&](unsigned cpu) {
+        free.assign(1, cpu);
+        more = more && f(free, host.threads == 1);
     });
-    out.starts.push_back(out.cpus.size());
-    return out;
 }
 
 /// The first `per_core` free threads of each core that has that many, until `wanted` are found;
-/// per_core 0: every free thread. `whole_only` leaves out cores that are partly taken.
-std::vector<unsigned>
-take(const FreeThreads& free, std::size_t per_core, std::size_t wanted, bool whole_only) {
+/// per_core 0: every free thread. With isolate only cores of which nothing is taken.
+std::vector<unsigned> choose_pins(const CellView& host, std::size_t wanted, ThreadPolicy policy) {
     std::vector<unsigned> cpus;
+    if (wanted == 0)
+        return cpus;
     cpus.reserve(wanted);
-    for (std::size_t core = 0; core + 1 < free.starts.size() && cpus.size() < wanted; ++core) {
-        if (free.size(core) < per_core || (whole_only && !free.whole[core]))
-            continue;
-        const std::size_t end =
-            per_core == 0 ? free.starts[core + 1] : free.starts[core] + per_core;
-        for (std::size_t at = free.starts[core]; at < end && cpus.size() < wanted; ++at)
-            cpus.push_back(free.cpus[at]);
-    }
+    const bool isolate = policy == ThreadPolicy::Isolate;
+    const std::size_t per_core =
+        isolate
+            ? 1
+            : threads_per_core(host.cores, static_cast<std::int64_t>(wanted), policy).value_or(0);
+    for_each_core(host, [&](const std::vector<unsigned>& free, bool whole) {
+        if (free.size() < per_core || (isolate && !whole))
+            return true;
+        const std::size_t count = per_core == 0 ? free.size() : per_core;
+        for (std::size_t i = 0; i < count && cpus.size() < wanted; ++i)
+            cpus.push_back(free[i]);
+        return cpus.size() < wanted;
+    });
     return cpus;
 }
 
 /// The first free CPU, in core order, beside the pins; with isolate on a core nobody uses, because
 /// its siblings are blocked along with it.
-CpuSet emulator_cpu(const FreeThreads& free, const std::vector<unsigned>& pins, bool isolate) {
-    const auto is_pin = [&](std::size_t at) {
-        return std::find(pins.begin(), pins.end(), free.cpus[at]) != pins.end();
-    };
-    for (std::size_t core = 0; core + 1 < free.starts.size(); ++core) {
-        if (isolate && (!free.whole[core] || is_pin(free.starts[core])))
-            continue;
-        for (std::size_t at = free.starts[core]; at < free.starts[core + 1]; ++at)
-            if (!is_pin(at))
-                return CpuSet{free.cpus[at]};
-    }
-    return {};
-}
-
-std::vector<unsigned>
-choose_pins(const FreeThreads& free, std::size_t wanted, ThreadPolicy policy) {
-    if (wanted == 0)
-        return {};
-    if (policy == ThreadPolicy::Isolate)
-        return take(free, 1, wanted, true);
-    std::vector<std::int64_t> cores;
-    for (std::size_t core = 0; core + 1 < free.starts.size(); ++core) {
-        if (cores.size() <= free.size(core))
-            cores.resize(free.size(core) + 1);
-        for (std::size_t t = 1; t <= free.size(core); ++t)
-            ++cores[t];
-    }
-    return take(free,
-                threads_per_core(cores, static_cast<std::int64_t>(wanted), policy).value_or(0),
-                wanted,
-                false);
+CpuSet emulator_cpu(const CellView& host, const std::vector<unsigned>& pins, bool isolate) {
+    CpuSet taken;
+    for (const unsigned cpu : pins)
+        taken.insert(cpu);
+    CpuSet out;
+    for_each_core(host, [&](const std::vector<unsigned>& free, bool whole) {
+        if (isolate && (!whole || taken.contains(free.front())))
+            return true;
+        for (const unsigned cpu : free)
+            if (out.empty() && !taken.contains(cpu))
+                out.insert(cpu);
+        return out.empty();
+    });
+    return out;
 }
 
 } // namespace
@@ -420,17 +402,16 @@ bool pair_fits(const CellView& host,
 }
 
 GuestCell
-place(const HostCell& host, const GuestCell& guest, unsigned reserved, std::int64_t page_size_kib) {
+place(const CellView& host, const GuestCell& guest, unsigned reserved, std::int64_t page_size_kib) {
     GuestCell placed = guest;
-    placed.id = host.id;
+    placed.id = host.cell->id;
     placed.page_size_kib = page_size_kib;
     placed.pins.reset();
     placed.reserved.reset();
     if (!guest.wants_pins())
         return placed;
     const ThreadPolicy policy = guest.thread_policy.value_or(ThreadPolicy::Prefer);
-    const FreeThreads free = free_threads(host);
-    const std::vector<unsigned> cpus = choose_pins(free, guest.pcpuset.size(), policy);
+    const std::vector<unsigned> cpus = choose_pins(host, guest.pcpuset.size(), policy);
     placed.pins.emplace();
     placed.pins->reserve(cpus.size());
     std::size_t next = 0;
@@ -439,7 +420,7 @@ place(const HostCell& host, const GuestCell& guest, unsigned reserved, std::int6
             placed.pins->push_back({vcpu, cpus[next++]});
     });
     if (reserved != 0)
-        placed.reserved = emulator_cpu(free, cpus, policy == ThreadPolicy::Isolate);
+        placed.reserved = emulator_cpu(host, cpus, policy == ThreadPolicy::Isolate);
     return placed;
 }
 

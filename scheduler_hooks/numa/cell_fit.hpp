@@ -44,7 +44,7 @@ struct PairTerms {
                              std::vector<std::string>* why);
 
 /// The guest cell on that host cell: id, page size, pins, reserved CPU. Only after pair_fits().
-[[nodiscard]] model::GuestCell place(const model::HostCell& host,
+[[nodiscard]] model::GuestCell place(const CellView& host,
                                      const model::GuestCell& guest,
                                      unsigned reserved,
                                      std::int64_t page_size_kib);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <numeric>
 #include <unordered_set>
 
@@ -119,10 +120,12 @@ std::vector<std::size_t> preference(const FitInput& in) {
     const std::int64_t spread = in.options.packing ? -1 : 1;
     for (std::size_t i = 0; i < cells.size(); ++i) {
         const auto free_cpus = [&] {
-            std::int64_t taken = 0;
-            cells[i].pinned_cpus.for_each(
-                [&](unsigned cpu) { taken += cells[i].pcpuset.contains(cpu) ? 1 : 0; });
-            return static_cast<std::int64_t>(cells[i].pcpuset.size()) - taken;
+            const auto& offered = cells[i].pcpuset.words();
+            const auto& taken = cells[i].pinned_cpus.words();
+            std::int64_t free = 0;
+            for (std::size_t at = 0; at < offered.size(); ++at)
+                free += std::popcount(at < taken.size() ? offered[at] & ~taken[at] : offered[at]);
+            return free;
         };
         keys[i] = {requested ? -devices[i] : devices[i],
                    pinned ? -spread * free_cpus() : spread * cells[i].cpu_usage,
@@ -185,7 +188,7 @@ class Search {
         out.emulator_policy = in_.guest.emulator_policy;
         out.cells.reserve(columns.size());
         for (std::size_t g = 0; g < columns.size(); ++g)
-            out.cells.push_back(place(*views_[columns[g]].cell,
+            out.cells.push_back(place(views_[columns[g]],
                                       in_.guest.cells[g],
                                       terms(g).reserved,
                                       page_sizes_[g * order_.size() + columns[g]]));
