@@ -1,0 +1,299 @@
+// A guest from nothing to nothing on the real libvirtd with QEMU's emulator: a boot sector that
+// greets on the serial port and then waits.
+#include "agent/core/file.hpp"
+#include "agent/core/text.hpp"
+#include "hypervisor/domain/domain.hpp"
+#include "hypervisor/libvirt/libvirt_hypervisor.hpp"
+#include "tests/integration/hypervisor/libvirt/event_log.hpp"
+#include "tests/integration/hypervisor/libvirt/libvirt_daemon.hpp"
+#include "tests/support/guest_builder.hpp"
+#include "tests/support/temporary_folder.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace novalet::hypervisor::libvirt {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using Kind = GuestEvent::Kind;
+namespace fs = std::filesystem;
+
+constexpr const char* greeting = "NOVALET GUEST READY\r\n";
+
+/// 16-bit code: each byte of the text to port 0x3f8, then halt for ever.
+std::string boot_disk() {
+    const std::string code("\xfa"         // cli
+                           "\xfc"         // cld
+                           "\x31\xc0"     // xor ax, ax
+                           "\x8e\xd8"     // mov ds, ax
+                           "\xbe\x17\x7c" // mov si, 0x7c17, behind the code
+                           "\xba\xf8\x03" // mov dx, 0x3f8
+                           "\xac"         // next: lodsb
+                           "\x84\xc0"     // test al, al
+                           "\x74\x03"     // jz done
+                           "\xee"         // out dx, al
+                           "\xeb\xf8"     // jmp next
+                           "\xf4"         // done: hlt
+                           "\xeb\xfd",    // jmp done
+                           23);
+    std::string sector = code + greeting;
+    sector.resize(510, '\0');
+    sector += "\x55\xaa";
+    sector.resize(1U << 20U, '\0');
+    return sector;
+}
+
+/// Glance with one image; counts how often it is asked.
+class OneImage : public ImageSource {
+  public:
+    Result<void> fetch(const ImageId& /*image*/, int fd) override {
+        ++fetched;
+        if (broken)
+            return fail(Code::Unavailable, "Glance is away");
+        const auto content = boot_disk();
+        if (write(fd, content.data(), content.size()) != static_cast<ssize_t>(content.size()))
+            return fail(Code::ResourceExhausted, "disk full");
+        return {};
+    }
+    Result<std::string> disk_format(const ImageId& /*image*/) override {
+        return std::string("raw");
+    }
+    int fetched = 0;
+    bool broken = false;
+};
+
+class RealGuest : public ::testing::Test {
+  protected:
+    static void SetUpTestSuite() { daemon_ = std::make_unique<tests::LibvirtDaemon>(); }
+    static void TearDownTestSuite() { daemon_.reset(); }
+
+    void SetUp() override {
+        ASSERT_TRUE(daemon_->is_up())
+            << "no libvirtd answers and none could be started (packages libvirt-daemon, "
+               "libvirt-daemon-driver-qemu, qemu-system-x86)";
+        fs::permissions(folder_.path(), fs::perms(0755)); // QEMU's user walks through it
+        hypervisor_ = make();
+        const auto started =
+            hypervisor_->start([this](const GuestEvent& event) { events_.add(event); });
+        ASSERT_TRUE(started) << started.error().text;
+    }
+    void TearDown() override {
+        if (hypervisor_) {
+            EXPECT_TRUE(hypervisor_->destroy(guest_.uuid, {true, guest_.interfaces}));
+        }
+    }
+    std::unique_ptr<LibvirtHypervisor> make() {
+        Options options;
+        options.domain.virt_type = "qemu";
+        options.cache.instances_path = folder_.path();
+        options.files.instances_path = folder_.path();
+        options.soft_reboot_timeout = Seconds(1);
+        options.stop_event_delay = Seconds(0);
+        return std::make_unique<LibvirtHypervisor>(options, system_processes());
+    }
+    static GuestSpec small_guest() {
+        auto guest = tests::golden_guest();
+        guest.uuid = InstanceUuid(new_uuid());
+        guest.name = "novalet-test-" + guest.uuid.str().substr(0, 8);
+        guest.flavor.memory_mib = 64;
+        guest.flavor.vcpus = 1;
+        guest.image.disk_format = "raw";
+        guest.disks[0].size_bytes = 2U << 20U;
+        guest.interfaces.clear();
+        guest.config_drive->files["openstack/latest/meta_data.json"] = "{}";
+        return guest;
+    }
+    SpawnHooks hooks() {
+        SpawnHooks out;
+        out.images = &image_;
+        out.step = [this](const char* name) { steps_.emplace_back(name); };
+        return out;
+    }
+    /// The guest needs a moment from its start to its first words.
+    std::string console(std::string_view until) {
+        const auto deadline = Deadline::after(Seconds(60));
+        std::mutex mutex;
+        std::unique_lock lock(mutex);
+        std::condition_variable never;
+        for (;;) {
+            const auto text = hypervisor_->console_log(guest_.uuid);
+            EXPECT_TRUE(text) << (text ? "" : text.error().text);
+            if (!text || text->find(until) != std::string::npos || deadline.passed())
+                return text.value_or("");
+            never.wait_until(lock, Deadline::after(Milliseconds(200)).time());
+        }
+    }
+    [[nodiscard]] fs::path home() const { return folder_ / guest_.uuid.str(); }
+
+    static std::unique_ptr<tests::LibvirtDaemon> daemon_;
+    tests::TemporaryFolder folder_;
+    tests::EventLog events_;
+    OneImage image_;
+    std::vector<std::string> steps_;
+    GuestSpec guest_ = small_guest();
+    std::unique_ptr<LibvirtHypervisor> hypervisor_;
+};
+
+std::unique_ptr<tests::LibvirtDaemon> RealGuest::daemon_;
+
+TEST_F(RealGuest, Facts_AreTold) {
+    const auto facts = hypervisor_->facts();
+    ASSERT_TRUE(facts) << facts.error().text;
+    EXPECT_FALSE(facts->hostname.empty());
+    EXPECT_EQ(facts->type, "QEMU");
+    EXPECT_GT(facts->version, 4002000);
+    EXPECT_GT(facts->memory_mib, 0U);
+    EXPECT_GT(facts->online_cpus, 0U);
+    EXPECT_GT(facts->disk_total_gib, 0U);
+    EXPECT_EQ(facts->cpu_info["arch"].as_string(), facts->arch);
+    EXPECT_GT(facts->supported_instances.size(), 0U);
+    EXPECT_FALSE(facts->topology.empty());
+    EXPECT_FALSE(facts->cpu_features.empty());
+    EXPECT_THAT(facts->disk_buses, ::testing::Contains("virtio"));
+    EXPECT_THAT(facts->uptime, HasSubstr("load average"));
+}
+
+TEST_F(RealGuest, SpawnRunDestroy_LeavesNothing) {
+    auto with_wait = hooks();
+    int waited = 0;
+    with_wait.wait_for_plugged = [&]() -> Result<void> {
+        ++waited;
+        EXPECT_EQ(hypervisor_->info(guest_.uuid)->state, PowerState::Paused);
+        return {};
+    };
+    const auto spawned = hypervisor_->spawn(guest_, with_wait);
+    ASSERT_TRUE(spawned) << spawned.error().text;
+    EXPECT_EQ(waited, 1);
+    EXPECT_THAT(steps_, ElementsAre("disks", "plug", "define", "start", "wait_for_plugged"));
+    const auto info = hypervisor_->info(guest_.uuid);
+    ASSERT_TRUE(info);
+    EXPECT_EQ(info->state, PowerState::Running);
+    EXPECT_EQ(info->name, guest_.name);
+    EXPECT_EQ(info->memory_mib, 64U);
+    EXPECT_TRUE(events_.has(guest_.uuid, Kind::Started));
+    EXPECT_TRUE(events_.has(guest_.uuid, Kind::Resumed));
+    EXPECT_THAT(console(trim(greeting)), HasSubstr(trim(greeting)));
+    const auto vnc = hypervisor_->vnc(guest_.uuid);
+    ASSERT_TRUE(vnc) << vnc.error().text;
+    EXPECT_EQ(vnc->host, "127.0.0.1");
+    EXPECT_GE(vnc->port, 5900U);
+    EXPECT_TRUE(fs::exists(home() / "disk.config"));
+
+    ASSERT_TRUE(hypervisor_->destroy(guest_.uuid, {}));
+    EXPECT_EQ(hypervisor_->info(guest_.uuid).error().exception, "InstanceNotFound");
+    EXPECT_FALSE(fs::exists(home()));
+    EXPECT_TRUE(events_.has(guest_.uuid, Kind::Stopped));
+    EXPECT_TRUE(hypervisor_->destroy(guest_.uuid, {})); // again: nothing there, nothing wrong
+    const auto all = hypervisor_->list();
+    ASSERT_TRUE(all);
+    EXPECT_TRUE(std::none_of(
+        all->begin(), all->end(), [&](const auto& other) { return other.uuid == guest_.uuid; }));
+}
+
+TEST_F(RealGuest, PowerVerbs_DoWhatTheySay) {
+    ASSERT_TRUE(hypervisor_->spawn(guest_, hooks()));
+    ASSERT_TRUE(hypervisor_->pause(guest_.uuid));
+    EXPECT_TRUE(hypervisor_->pause(guest_.uuid));
+    EXPECT_EQ(hypervisor_->info(guest_.uuid)->state, PowerState::Paused);
+    EXPECT_TRUE(events_.has(guest_.uuid, Kind::Paused));
+    ASSERT_TRUE(hypervisor_->unpause(guest_.uuid));
+    EXPECT_TRUE(hypervisor_->unpause(guest_.uuid));
+    EXPECT_EQ(hypervisor_->info(guest_.uuid)->state, PowerState::Running);
+
+    // This guest does not listen to the power button.
+    const auto rebooted = hypervisor_->soft_reboot(guest_.uuid);
+    ASSERT_TRUE(rebooted) << rebooted.error().text;
+    EXPECT_FALSE(*rebooted);
+
+    ASSERT_TRUE(hypervisor_->power_off(guest_.uuid, {Seconds(1), Seconds(10)}));
+    EXPECT_EQ(hypervisor_->info(guest_.uuid)->state, PowerState::Shutdown);
+    EXPECT_TRUE(hypervisor_->power_off(guest_.uuid, {}));
+    EXPECT_EQ(hypervisor_->vnc(guest_.uuid).error().exception, "ConsoleTypeUnavailable");
+
+    const auto on = hypervisor_->power_on(guest_, hooks());
+    ASSERT_TRUE(on) << on.error().text;
+    EXPECT_EQ(hypervisor_->info(guest_.uuid)->state, PowerState::Running);
+    EXPECT_EQ(image_.fetched, 1);
+
+    ASSERT_TRUE(hypervisor_->suspend(guest_.uuid));
+    EXPECT_TRUE(hypervisor_->suspend(guest_.uuid));
+    EXPECT_EQ(hypervisor_->info(guest_.uuid)->state, PowerState::Shutdown);
+    ASSERT_TRUE(hypervisor_->resume(guest_));
+    EXPECT_TRUE(hypervisor_->resume(guest_));
+    EXPECT_EQ(hypervisor_->info(guest_.uuid)->state, PowerState::Running);
+}
+
+TEST_F(RealGuest, LostDisk_IsNotReplacedByAnEmptyOne) {
+    ASSERT_TRUE(hypervisor_->spawn(guest_, hooks()));
+    ASSERT_TRUE(hypervisor_->power_off(guest_.uuid, {}));
+    fs::remove(home() / "disk");
+    const auto on = hypervisor_->power_on(guest_, hooks());
+    ASSERT_FALSE(on);
+    EXPECT_EQ(on.error().exception, "DiskNotFound");
+    EXPECT_TRUE(hypervisor_->info(guest_.uuid)); // still defined
+}
+
+TEST_F(RealGuest, FailedSpawn_RemovesWhatItMade) {
+    image_.broken = true;
+    const auto spawned = hypervisor_->spawn(guest_, hooks());
+    ASSERT_FALSE(spawned);
+    EXPECT_THAT(spawned.error().text, HasSubstr("Glance is away"));
+    EXPECT_FALSE(fs::exists(home()));
+    EXPECT_EQ(hypervisor_->info(guest_.uuid).error().code, Code::NotFound);
+    image_.broken = false;
+    auto refused = hooks();
+    refused.wait_for_plugged = []() -> Result<void> {
+        return fail_as("VirtualInterfaceCreateException", Code::Timeout, "no event came");
+    };
+    const auto second = hypervisor_->spawn(guest_, refused);
+    ASSERT_FALSE(second);
+    EXPECT_EQ(second.error().exception, "VirtualInterfaceCreateException");
+    EXPECT_FALSE(fs::exists(home()));
+    EXPECT_EQ(hypervisor_->info(guest_.uuid).error().code, Code::NotFound);
+}
+
+/// What `kill -9` leaves between start and the plug events: a paused domain. The next process goes
+/// on from there, in the same QEMU.
+TEST_F(RealGuest, SpawnAfterACrash_CarriesOnWithTheDomain) {
+    ASSERT_TRUE(hypervisor_->spawn(guest_, hooks()));
+    ASSERT_TRUE(hypervisor_->pause(guest_.uuid));
+    hypervisor_->stop();
+    hypervisor_ = make();
+    ASSERT_TRUE(hypervisor_->start([this](const GuestEvent& event) { events_.add(event); }));
+    steps_.clear();
+    const auto again = hypervisor_->spawn(guest_, hooks());
+    ASSERT_TRUE(again) << again.error().text;
+    EXPECT_THAT(steps_, ElementsAre("plug"));
+    EXPECT_EQ(hypervisor_->info(guest_.uuid)->state, PowerState::Running);
+    EXPECT_EQ(image_.fetched, 1);
+}
+
+TEST_F(RealGuest, SpawnAfterACrashBeforeStart_DescribesItAnew) {
+    ASSERT_TRUE(hypervisor_->spawn(guest_, hooks()));
+    ASSERT_TRUE(hypervisor_->power_off(guest_.uuid, {}));
+    ASSERT_TRUE(hypervisor_->spawn(guest_, hooks()));
+    EXPECT_EQ(hypervisor_->info(guest_.uuid)->state, PowerState::Running);
+}
+
+TEST_F(RealGuest, InterfaceOnALinuxBridge_HasItsTap) {
+    auto port = tests::ovs_interface();
+    port.vif_type = "bridge";
+    port.bridge = "brq" + guest_.uuid.str().substr(0, 8);
+    port.device = "tap" + guest_.uuid.str().substr(0, 8);
+    guest_.interfaces = {port};
+    const auto spawned = hypervisor_->spawn(guest_, hooks());
+    const fs::path tap = "/sys/class/net/" + port.device;
+    EXPECT_TRUE(spawned) << (spawned ? "" : spawned.error().text);
+    EXPECT_TRUE(fs::exists(tap / "master"));
+    EXPECT_TRUE(hypervisor_->destroy(guest_.uuid, {true, guest_.interfaces}));
+    EXPECT_FALSE(fs::exists(tap));
+    // The bridge belongs to the network and stays; here nobody else wants it.
+    ProcessRequest remove;
+    remove.argv = {"ip", "link", "delete", "dev", port.bridge};
+    EXPECT_TRUE(system_processes().check(remove));
+}
+
+} // namespace
+} // namespace novalet::hypervisor::libvirt
