@@ -195,8 +195,10 @@ class SystemProcesses final : public ProcessRunner {
         const auto deadline = Deadline::after(request.timeout);
         const bool finished = converse(
             request, std::move(input.write_end), out.read_end, err.read_end, outcome, deadline);
-        if (!finished)
-            kill(-child, SIGKILL);
+        if (!finished) {
+            kill(-child, SIGKILL); // there is no such group before the child's setsid
+            kill(child, SIGKILL);
+        }
         int status = 0;
         while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
         }
