@@ -56,9 +56,10 @@ start_agent() {
 stop_agent() { end novalet 90; }
 
 kill_agent() { # as a crash does: no chance to tidy up
-    is_running novalet || fail 'novalet does not run'
-    kill -KILL "$(pid_of_service novalet)"
-    rm -f "$RUN/novalet.pid"
+    local name=${1:-novalet}
+    is_running "$name" || fail "$name does not run"
+    kill -KILL "$(pid_of_service "$name")"
+    rm -f "$RUN/$name.pid"
 }
 
 # ---- the control plane's view -----------------------------------------------------------------

@@ -31,7 +31,7 @@ api() {
         say "$method $service $path: $answer"
         return 1
     }
-    printf '%s\n' "$answer"
+    [[ -z $answer ]] || printf '%s\n' "$answer"
 }
 
 quietly() { "$@" >/dev/null 2>&1; }

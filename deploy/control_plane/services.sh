@@ -57,6 +57,13 @@ service_is_ready() { # service_is_ready NAME: it does its work, not only runs
     esac
 }
 
+is_seen_through_api() { # is_seen_through_api NAME: its readiness can only be asked with a token
+    case $1 in
+        nova-conductor | nova-scheduler | neutron-l2-agent | neutron-dhcp-agent) ;;
+        *) return 1 ;;
+    esac
+}
+
 wait_for_service() { wait_until "${2:-120}" "$1 is ready" service_is_ready "$1"; }
 
 # Seconds since 1970 at which the service's process began: a stopped service still counts as up for
