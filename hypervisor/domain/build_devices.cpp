@@ -200,6 +200,18 @@ Result<Interface> interface_of(const InterfaceSpec& spec, const Building& buildi
     constexpr std::array names{"average", "peak", "burst"};
     NOVALET_ASSIGN(out.inbound, quota(building, "vif_inbound_", names));
     NOVALET_ASSIGN(out.outbound, quota(building, "vif_outbound_", names));
+    for (const auto& [direction, values] :
+         {std::pair{"inbound", &out.inbound}, std::pair{"outbound", &out.outbound}})
+        if (!values->empty() && values->front().first != "average") // libvirt's own words are dark
+            return fail_as("InvalidInput",
+                           Code::InvalidArgument,
+                           cat("Invalid input received: flavor extra spec quota:vif_",
+                               direction,
+                               '_',
+                               values->front().first,
+                               " needs quota:vif_",
+                               direction,
+                               "_average beside it"));
     return out;
 }
 

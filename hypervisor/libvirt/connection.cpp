@@ -20,8 +20,8 @@
 namespace novalet::hypervisor::libvirt {
 namespace {
 
-constexpr int keepalive_seconds = 5;
-constexpr unsigned keepalive_count = 5;
+constexpr int keepalive_seconds = 15;
+constexpr unsigned keepalive_count = 2;
 constexpr int first_retry_ms = 1000;
 constexpr int longest_retry_ms = 30000;
 constexpr Milliseconds open_patience{60000};

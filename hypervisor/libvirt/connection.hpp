@@ -19,7 +19,7 @@ struct ConnectionOptions {
 /// One connection, opened again when it was lost: at once by the next request, otherwise by the
 /// event thread, which tries with growing pauses. Thread safe.
 /// A request to a libvirtd that hangs ends with Unavailable when its keepalive is not answered
-/// (30 s). libvirt's event loop is the process's: start only one Connection at a time.
+/// (45 s). libvirt's event loop is the process's: start only one Connection at a time.
 class Connection {
   public:
     explicit Connection(ConnectionOptions options);

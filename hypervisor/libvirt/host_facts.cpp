@@ -180,6 +180,11 @@ Result<void> LibvirtHypervisor::ask_guest_capabilities(Known& known) {
 void LibvirtHypervisor::complete_domain_options(Known& known) const {
     auto& domain = known.domain;
     domain.firmware = domain::read_firmware();
+    // Older ones refuse to be told of secure boot when they are to pick the firmware (tried with
+    // 9.0.0); naming the file from QEMU's descriptors comes to the same.
+    constexpr std::int64_t picks_by_features = 10000000;
+    if (known.libvirt_version < picks_by_features)
+        domain.style.libvirt_picks_uefi = false;
     domain.video_models = known.guest.video_models;
     domain.machines = known.host.machines;
     domain.canonical_machines = known.host.canonical_machines;

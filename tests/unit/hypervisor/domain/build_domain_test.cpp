@@ -157,6 +157,7 @@ TEST(BuildDomain, Quotas_BecomeTuning) {
                                 {"quota:disk_read_iops_sec", "100"},
                                 {"quota:disk_unknown", "7"},
                                 {"quota:vif_inbound_average", "1000"},
+                                {"quota:vif_outbound_average", "500"},
                                 {"quota:vif_outbound_burst", "9"}};
     const auto xml = write_domain(built(guest));
     EXPECT_EQ(canonical_part(xml, "/domain/cputune"),
@@ -164,8 +165,9 @@ TEST(BuildDomain, Quotas_BecomeTuning) {
                             "<period>20000</period></cputune>"));
     EXPECT_EQ(canonical_part(xml, "//disk/iotune"),
               canonical_xml("<iotune><read_iops_sec>100</read_iops_sec></iotune>"));
-    EXPECT_EQ(canonical_part(xml, "//interface/bandwidth"),
-              canonical_xml(R"(<bandwidth><inbound average="1000"/><outbound burst="9"/>
+    EXPECT_EQ(
+        canonical_part(xml, "//interface/bandwidth"),
+        canonical_xml(R"(<bandwidth><inbound average="1000"/><outbound average="500" burst="9"/>
                 </bandwidth>)"));
 }
 
@@ -176,6 +178,14 @@ TEST(BuildDomain, QuotaThatIsNoNumber_IsRefusedByName) {
     ASSERT_FALSE(domain);
     EXPECT_THAT(domain.error().text, HasSubstr("quota:vif_inbound_peak"));
     EXPECT_THAT(domain.error().text, HasSubstr("fast"));
+}
+
+TEST(BuildDomain, BandwidthWithoutAverage_IsRefused) {
+    auto guest = golden_guest();
+    guest.flavor.extra_specs["quota:vif_outbound_burst"] = "9";
+    const auto domain = build_domain(guest, {});
+    ASSERT_FALSE(domain);
+    EXPECT_THAT(domain.error().text, HasSubstr("quota:vif_outbound_average"));
 }
 
 TEST(BuildDomain, CpuQuotaWithoutController_IsRefused) {
