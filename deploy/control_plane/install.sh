@@ -15,17 +15,22 @@ install_host_packages() {
 }
 
 build_novalet() {
-    cmake -S "$SOURCE" --preset release -DNOVALET_TESTS="${NOVALET_DEMO_BUILD_TESTS:-OFF}"
+    local options=()
+    # a build folder that tests/run made keeps its tests
+    [[ -e $SOURCE/build/release/CMakeCache.txt ]] || options=(-DNOVALET_TESTS=OFF)
+    (cd "$SOURCE" && cmake --preset release "${options[@]}")
     cmake --build "$SOURCE/build/release" --target novalet
 }
 
 prepare_root() {
     [[ -e $DONE/bootstrap ]] || { bootstrap_root; touch "$DONE/bootstrap"; }
     mount_root
-    [[ -e $DONE/packages ]] || {
+    local packages
+    packages=$DONE/packages.$(fingerprint "$PIECES/packages/control-plane")
+    [[ -e $packages ]] || {
         install_in_root control-plane
         in_root root apt-get clean
-        touch "$DONE/packages"
+        touch "$packages"
     }
 }
 

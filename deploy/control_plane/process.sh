@@ -35,6 +35,9 @@ once() {
     touch "$DONE/$marker"
 }
 
+# fingerprint FILE-OR-FOLDER…: of their contents, so that a marker can say what it stands for
+fingerprint() { find "$@" -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c 1-12; }
+
 # wait_until SECONDS TEXT COMMAND…: ask again until it succeeds
 wait_until() {
     local limit=$1 text=$2 start=$SECONDS
@@ -68,6 +71,8 @@ launch() {
     # 9 is the lock of "up", which a daemon must not hold
     setsid "$@" >>"$LOG/$name.log" 2>&1 </dev/null 9>&- &
     write_pid_file "$name" $!
+    # not the shell's job: it would report each death on the terminal
+    disown $!
 }
 
 # launch_in_root NAME USER COMMAND…

@@ -33,9 +33,18 @@ create_network() { # create_network NAME CIDR [MORE-JSON]: with a subnet and DHC
     echo "$id"
 }
 
+offer_guest_image() { # in place of one from another build
+    local build id
+    build=$(fingerprint "$DEMO/guest/disk.qcow2")
+    id=$(image_id "$IMAGE")
+    [[ -z $id || $(api image GET "/v2/images/$id" | jq -r .guest_build) != "$build" ]] || return 0
+    [[ -z $id ]] || api image DELETE "/v2/images/$id"
+    upload_image "$IMAGE" "$DEMO/guest/disk.qcow2" qcow2 "{\"guest_build\": \"$build\"}"
+}
+
 create_resources() {
     log_in
-    [[ -n $(image_id "$IMAGE") ]] || upload_image "$IMAGE" "$DEMO/guest/disk.qcow2" qcow2
+    offer_guest_image
     [[ -n $(flavor_id "$FLAVOR") ]] || create_flavor "$FLAVOR" 1 128 1
     [[ -n $(network_id "$NETWORK") ]] || create_network "$NETWORK" 10.99.0.0/24 '{"shared": true}'
 }

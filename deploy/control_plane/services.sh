@@ -120,9 +120,9 @@ start_control_plane() {
     done
 }
 
-control_plane_is_up() {
+is_nothing_running() {
     local name
-    for name in "${SERVICES[@]}"; do is_running "$name" || return 1; done
+    for name in "${SERVICES[@]}"; do ! is_running "$name" || return 1; done
 }
 
 stop_control_plane() {
@@ -166,9 +166,9 @@ clean_networks() {
 remove_bridge() { # with the ends of Neutron's veth pairs in it; a guest's tap belongs to libvirt
     [[ -d /sys/class/net/$1 ]] || return 0
     local port
-    for port in $(ls "/sys/class/net/$1/brif"); do
-        [[ ! -e /sys/class/net/$port/tun_flags ]] || continue
-        ip link delete "$port" || true
+    for port in "/sys/class/net/$1/brif"/*; do
+        [[ -e $port && ! -e $port/../tun_flags ]] || continue
+        ip link delete "${port##*/}" || true
     done
     ip link delete "$1" || true
 }
