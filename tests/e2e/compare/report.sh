@@ -1,21 +1,24 @@
 # What the control plane knows of the compute host, as lines "path<TAB>value" that can be compared.
 # shellcheck shell=bash
 
-# JSON inside JSON is opened, lists whose order says nothing are sorted
+# JSON inside JSON is opened. The order of lists says nothing, so an element has no number; a list of
+# words inside a list is one value.
 report_as_lines() {
     jq -r '
         def opened: if type == "string" and test("^\\s*[\\[{]") then (fromjson? // .) else . end;
-        def settled: walk(opened) | walk(if type == "array" then sort_by(tojson) else . end);
-        settled | [paths(type != "object" and type != "array" or length == 0) as $path
-            | {path: ($path | map(tostring) | join(".")), value: getpath($path)}]
-        | .[] | "\(.path)\t\(.value | tojson)"'
+        def is_row: type == "array" and length > 0 and all(type != "object" and type != "array");
+        walk(opened) | walk(if type == "array" then map(if is_row then map(tostring) | join("/") else . end)
+            else . end)
+        | . as $report | paths(type != "object" and type != "array" or length == 0) as $path
+        | "\($path | map(if type == "number" then "[]" else . end) | join("."))\t\($report
+            | getpath($path) | tojson)"'
 }
 
 compute_node_record() { # the row of nova.compute_nodes
     local columns
-    columns=$(sql -e "SELECT GROUP_CONCAT(CONCAT('\'', column_name, '\', ', column_name))
+    columns=$(sql -e "SET SESSION group_concat_max_len = 100000; SELECT GROUP_CONCAT(CONCAT('\'', column_name, '\', ', column_name))
         FROM information_schema.columns WHERE table_schema = 'nova' AND table_name = 'compute_nodes'")
-    sql --raw -e "SET SESSION group_concat_max_len = 100000; SELECT JSON_OBJECT($columns)
+    sql --raw -e "SELECT JSON_OBJECT($columns)
         FROM nova.compute_nodes WHERE host = '$COMPUTE_HOST' AND deleted = 0"
 }
 
