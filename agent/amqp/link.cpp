@@ -253,7 +253,7 @@ Result<void> Link::State::login(const Endpoint& endpoint, const Options& options
     const amqp_rpc_reply_t reply =
         amqp_login_with_properties(connection,
                                    options.url.virtual_host.c_str(),
-                                   16,
+                                   last_channel,
                                    frame_max,
                                    static_cast<int>(options.heartbeat.count()),
                                    &properties,
@@ -459,20 +459,23 @@ Result<Event> Link::State::on_method(const amqp_frame_t& frame) {
     case AMQP_BASIC_RETURN_METHOD: {
         const auto* returned = static_cast<amqp_basic_return_t*>(method.decoded);
         partial[frame.channel] = {
-            Returned{text_of(returned->routing_key), returned->reply_code}, 0, 0, false};
+            Returned{frame.channel, text_of(returned->routing_key), returned->reply_code},
+            0,
+            0,
+            false};
         return Event();
     }
     case AMQP_BASIC_ACK_METHOD: {
         const auto* ack = static_cast<amqp_basic_ack_t*>(method.decoded);
-        return Event(Confirm{ack->delivery_tag, ack->multiple != 0, true});
+        return Event(Confirm{frame.channel, ack->delivery_tag, ack->multiple != 0, true});
     }
     case AMQP_BASIC_NACK_METHOD: {
         const auto* nack = static_cast<amqp_basic_nack_t*>(method.decoded);
-        return Event(Confirm{nack->delivery_tag, nack->multiple != 0, false});
+        return Event(Confirm{frame.channel, nack->delivery_tag, nack->multiple != 0, false});
     }
     case AMQP_BASIC_CANCEL_METHOD: {
         const auto* cancel = static_cast<amqp_basic_cancel_t*>(method.decoded);
-        return Event(Cancelled{text_of(cancel->consumer_tag)});
+        return Event(Cancelled{frame.channel, text_of(cancel->consumer_tag)});
     }
     case AMQP_CHANNEL_CLOSE_METHOD: {
         const auto* close = static_cast<amqp_channel_close_t*>(method.decoded);

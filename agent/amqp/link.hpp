@@ -54,15 +54,18 @@ struct Delivery {
     bool too_large = false; ///< body was over the limit and thrown away
 };
 struct Confirm {
+    Channel channel = 0;
     std::uint64_t tag = 0;
     bool multiple = false;
     bool positive = true;
 };
 struct Returned {
+    Channel channel = 0;
     std::string routing_key;
     unsigned code = 0;
 };
 struct Cancelled {
+    Channel channel = 0;
     std::string consumer;
 };
 struct ChannelClosed {
@@ -79,6 +82,9 @@ using Event = std::
 
 class Link {
   public:
+    /// Channels are 1 to this.
+    static constexpr Channel last_channel = 64;
+
     /// TCP, TLS, login, heartbeat, TCP_USER_TIMEOUT. Unauthorized when the login is refused.
     [[nodiscard]] static Result<std::unique_ptr<Link>> open(const Endpoint& endpoint,
                                                             const Options& options);
@@ -89,6 +95,8 @@ class Link {
     /// Orderly close; best effort.
     void close();
 
+    /// A number that was closed not long ago must not be used again: what the broker sent on the
+    /// old channel may still arrive, and would be taken for the new one's.
     [[nodiscard]] Result<void> open_channel(Channel channel);
     [[nodiscard]] Result<void> confirm_select(Channel channel);
     [[nodiscard]] Result<void> set_prefetch(Channel channel, unsigned count);

@@ -1,6 +1,5 @@
 #include "agent/amqp/session.hpp"
 
-#include "agent/amqp/session_channels.hpp"
 #include "agent/core/log.hpp"
 #include "agent/core/metrics.hpp"
 #include "agent/core/text.hpp"
@@ -197,11 +196,26 @@ Result<void> Session::prepare(Link& link) {
     declared_.clear();
     if (blocked_)
         on_flow({false, "new connection"});
+    newest_channel_ = 0;
     NOVALET_TRY(open_consume_channel(link));
-    NOVALET_TRY(link.open_channel(publish_channel));
-    NOVALET_TRY(link.confirm_select(publish_channel));
-    NOVALET_TRY(link.open_channel(declare_channel));
+    NOVALET_TRY(open_publish_channel(link));
+    NOVALET_TRY(open_channel(link, declare_channel_));
     return start_consumers(link);
+}
+
+/// Under a number that is free and was not used for long.
+Result<void> Session::open_channel(Link& link, Channel& channel) {
+    do
+        newest_channel_ = static_cast<Channel>(newest_channel_ % Link::last_channel + 1);
+    while (newest_channel_ == consume_channel_ || newest_channel_ == publish_channel_ ||
+           newest_channel_ == declare_channel_);
+    channel = newest_channel_;
+    return link.open_channel(channel);
+}
+
+Result<void> Session::open_publish_channel(Link& link) {
+    NOVALET_TRY(open_channel(link, publish_channel_));
+    return link.confirm_select(publish_channel_);
 }
 
 Result<void> Session::serve(Link& link, const std::stop_token& stop) {
@@ -264,8 +278,8 @@ Result<void> Session::settle(Link& link, const Command& command) {
         return {};
     unsettled_bytes_ -= std::min(unsettled_bytes_, command.bytes);
     if (command.kind == CommandKind::Acknowledge)
-        return link.ack(consume_channel, command.tag);
-    return link.reject(consume_channel, command.tag, command.kind == CommandKind::Requeue);
+        return link.ack(consume_channel_, command.tag);
+    return link.reject(consume_channel_, command.tag, command.kind == CommandKind::Requeue);
 }
 
 Result<void> Session::obey_commands(Link& link) {
@@ -315,7 +329,7 @@ Result<void> Session::send_publications(Link& link) {
             declared_.insert(key);
         }
         if (sent)
-            sent = link.publish(publish_channel, entry->publication.message);
+            sent = link.publish(publish_channel_, entry->publication.message);
         if (sent) {
             outbox_.sent(std::move(*entry));
         } else if (link.alive()) {
@@ -331,9 +345,13 @@ Result<void> Session::send_publications(Link& link) {
 Result<void> Session::handle(Link& link, Event event) {
     if (auto* delivery = std::get_if<Delivery>(&event))
         return deliver(link, std::move(*delivery));
+    // What still comes on a channel that was closed is nobody's.
     if (const auto* confirmed = std::get_if<Confirm>(&event)) {
-        complete(outbox_.confirmed(*confirmed));
+        if (confirmed->channel == publish_channel_)
+            complete(outbox_.confirmed(*confirmed));
     } else if (const auto* returned = std::get_if<Returned>(&event)) {
+        if (returned->channel != publish_channel_)
+            return {};
         metrics::counter("novalet_amqp_returned_total", "Publications that nobody listened to")
             .add();
         outbox_.returned(*returned);
@@ -357,23 +375,25 @@ Result<void> Session::on_channel_closed(Link& link, const ChannelClosed& closed)
                   {"channel", closed.channel},
                   {"code", closed.code},
                   {"text", closed.text}});
-    switch (closed.channel) {
-    case consume_channel: {
+    if (closed.channel == consume_channel_) {
         Error error;
         error.text = cat("consume channel closed: ", closed.code, ' ', closed.text);
-        for (auto& consumer : consumers_)
-            if (!consumer.tag.empty())
-                retry_later(consumer, error);
+        for (auto& consumer : consumers_) {
+            if (consumer.tag.empty())
+                continue;
+            consumer.last_error = error.text; // the line above is enough
+            retry_later(consumer, error);
+        }
         return open_consume_channel(link);
     }
-    case publish_channel:
+    if (closed.channel == publish_channel_) {
         declared_.clear(); // perhaps an exchange went away
         complete(outbox_.channel_closed(closed.code, closed.text));
-        NOVALET_TRY(link.open_channel(publish_channel));
-        return link.confirm_select(publish_channel);
-    default:
-        return link.open_channel(closed.channel);
+        return open_publish_channel(link);
     }
+    if (closed.channel == declare_channel_)
+        return open_channel(link, declare_channel_);
+    return {};
 }
 
 void Session::on_flow(const FlowChanged& flow) {

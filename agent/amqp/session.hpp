@@ -96,6 +96,8 @@ class Session {
     bool connect_round(const std::stop_token& stop);
     void use(Link& link, const std::string& broker, const std::stop_token& stop);
     Result<void> prepare(Link& link);
+    Result<void> open_channel(Link& link, Channel& channel);
+    Result<void> open_publish_channel(Link& link);
     Result<void> serve(Link& link, const std::stop_token& stop);
     Result<void> read_events(Link& link);
     Result<void> handle(Link& link, Event event);
@@ -138,7 +140,12 @@ class Session {
     std::function<void()> on_connected_;
     std::size_t running_consumers_ = 0;
 
-    // The I/O thread's own.
+    // The I/O thread's own. One channel each to consume, to publish and to declare (a refused
+    // declaration costs its channel only); a channel opened anew gets another number.
+    Channel consume_channel_ = 0;
+    Channel publish_channel_ = 0;
+    Channel declare_channel_ = 0;
+    Channel newest_channel_ = 0;
     std::uint64_t generation_ = 0;
     std::uint64_t next_tag_ = 0;
     std::size_t next_endpoint_ = 0;

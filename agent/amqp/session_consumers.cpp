@@ -1,6 +1,5 @@
 // Declarations and consumers of a session. All of it runs on the I/O thread.
 #include "agent/amqp/session.hpp"
-#include "agent/amqp/session_channels.hpp"
 #include "agent/core/log.hpp"
 #include "agent/core/metrics.hpp"
 #include "agent/core/text.hpp"
@@ -29,46 +28,46 @@ void Session::warn_once(const char* what, const Error& error) {
 
 /// A refused declaration closes its channel; it is open again afterwards, unless all is lost.
 Result<void> Session::declare_exchange(Link& link, const ExchangeSpec& exchange) {
-    auto declared = link.declare(declare_channel, exchange);
+    auto declared = link.declare(declare_channel_, exchange);
     if (declared || !link.alive())
         return declared;
     if (declared.error().code != Code::InvalidArgument)
-        NOVALET_TRY(link.open_channel(declare_channel));
+        NOVALET_TRY(open_channel(link, declare_channel_));
     if (declared.error().code != Code::Conflict)
         return declared;
     mismatches(name_).add();
     warn_once("an exchange exists with other properties and is used as it is; set the transport "
               "options to the control plane's values",
               declared.error());
-    auto passive = link.declare(declare_channel, exchange, true);
+    auto passive = link.declare(declare_channel_, exchange, true);
     if (!passive && link.alive())
-        NOVALET_TRY(link.open_channel(declare_channel));
+        NOVALET_TRY(open_channel(link, declare_channel_));
     return passive;
 }
 
 Result<void> Session::declare_queue(Link& link, const QueueSpec& queue, bool expendable) {
-    auto declared = link.declare(declare_channel, queue);
+    auto declared = link.declare(declare_channel_, queue);
     if (declared || !link.alive())
         return declared;
     if (declared.error().code == Code::InvalidArgument)
         return declared;
-    NOVALET_TRY(link.open_channel(declare_channel));
+    NOVALET_TRY(open_channel(link, declare_channel_));
     if (declared.error().code == Code::Conflict) {
         mismatches(name_).add();
         warn_once("a queue exists with other properties and is used as it is; set the transport "
                   "options to the control plane's values, or delete the queue",
                   declared.error());
-        declared = link.declare(declare_channel, queue, true);
+        declared = link.declare(declare_channel_, queue, true);
     } else if (declared.error().code == Code::NotFound && expendable) {
         // Its home node is down: nothing in it is worth waiting for that node.
-        declared = link.delete_queue(declare_channel, queue.name);
+        declared = link.delete_queue(declare_channel_, queue.name);
         if (declared)
-            declared = link.declare(declare_channel, queue);
+            declared = link.declare(declare_channel_, queue);
     } else {
         return declared;
     }
     if (!declared && link.alive())
-        NOVALET_TRY(link.open_channel(declare_channel));
+        NOVALET_TRY(open_channel(link, declare_channel_));
     return declared;
 }
 
@@ -83,18 +82,18 @@ Result<void> Session::declare(Link& link, const Declaration& wanted, bool expend
     if (!has_exchange)
         return {};
     auto bound =
-        link.bind(declare_channel, wanted.queue.name, wanted.exchange.name, wanted.binding_key);
+        link.bind(declare_channel_, wanted.queue.name, wanted.exchange.name, wanted.binding_key);
     if (!bound && link.alive())
-        NOVALET_TRY(link.open_channel(declare_channel));
+        NOVALET_TRY(open_channel(link, declare_channel_));
     return bound;
 }
 
 Result<void> Session::open_consume_channel(Link& link) {
     ++generation_; // delivery tags start anew
     unsettled_bytes_ = 0;
-    NOVALET_TRY(link.open_channel(consume_channel));
+    NOVALET_TRY(open_channel(link, consume_channel_));
     if (options_.prefetch > 0)
-        NOVALET_TRY(link.set_prefetch(consume_channel, std::min(options_.prefetch, 65535U)));
+        NOVALET_TRY(link.set_prefetch(consume_channel_, std::min(options_.prefetch, 65535U)));
     return {};
 }
 
@@ -125,8 +124,13 @@ Result<void> Session::start(Link& link, Consumer& consumer) {
         retry_later(consumer, declared.error());
         return {};
     }
+    // A close of the consume channel that came meanwhile would not be seen by `consume`.
+    const auto generation = generation_;
+    NOVALET_TRY(read_events(link));
+    if (generation != generation_)
+        return {}; // at once again, on the new channel
     const std::string tag = cat("novalet-", ++next_tag_);
-    const auto consumed = link.consume(consume_channel, wanted.queue.name, tag);
+    const auto consumed = link.consume(consume_channel_, wanted.queue.name, tag);
     if (!link.alive())
         return consumed;
     if (!consumed) {
@@ -166,11 +170,13 @@ void Session::retry_later(Consumer& consumer, const Error& error) {
 }
 
 Result<void> Session::deliver(Link& link, Delivery delivery) {
+    if (delivery.channel != consume_channel_)
+        return {}; // of a closed channel: the broker delivers it again
     if (delivery.too_large) {
         metrics::counter("novalet_amqp_oversized_total", "Deliveries over the size limit").add();
         log::error("a message over the size limit was rejected",
                    {{"session", name_}, {"limit_bytes", options_.max_body}});
-        return link.reject(consume_channel, delivery.tag, false);
+        return link.reject(consume_channel_, delivery.tag, false);
     }
     for (const auto& consumer : consumers_) {
         if (!consuming_ || consumer.tag != delivery.consumer)
@@ -185,7 +191,7 @@ Result<void> Session::deliver(Link& link, Delivery delivery) {
         consumer.subscription->on_message(std::move(incoming));
         return {};
     }
-    return link.reject(consume_channel, delivery.tag, true); // cancelled meanwhile
+    return link.reject(consume_channel_, delivery.tag, true); // cancelled meanwhile
 }
 
 Result<void> Session::on_cancelled(const Cancelled& cancelled) {
@@ -207,7 +213,7 @@ Result<void> Session::stop_consumers(Link& link) {
         if (consumer.tag.empty())
             continue;
         const std::string tag = std::exchange(consumer.tag, {});
-        NOVALET_TRY(link.cancel(consume_channel, tag));
+        NOVALET_TRY(link.cancel(consume_channel_, tag));
     }
     forget_consumers();
     return {};
@@ -230,7 +236,7 @@ void Session::forget_consumers() {
 void Session::delete_queues(Link& link) {
     for (const auto& consumer : consumers_)
         if (consumer.subscription->delete_on_stop && link.alive())
-            discard(link.delete_queue(declare_channel, consumer.subscription->queue.name),
+            discard(link.delete_queue(declare_channel_, consumer.subscription->queue.name),
                     "the queue expires by itself");
 }
 

@@ -34,7 +34,7 @@ class OutboxTest : public ::testing::Test {
         return keys;
     }
     void confirm(std::uint64_t tag, bool multiple = false, bool positive = true) {
-        Outbox::run(outbox_.confirmed({tag, multiple, positive}));
+        Outbox::run(outbox_.confirmed({1, tag, multiple, positive}));
     }
 
     tests::FakeClock clock_;
@@ -69,7 +69,7 @@ TEST_F(OutboxTest, TellsTheOneThatWasReturned) {
     add("here");
     add("gone");
     send();
-    outbox_.returned({"gone", 312});
+    outbox_.returned({1, "gone", 312});
     confirm(1);
     EXPECT_THAT(told_, ElementsAre("gone not_found"));
     confirm(3, true);
