@@ -1,0 +1,294 @@
+#include "agent/tasks/build.hpp"
+
+#include "agent/core/log.hpp"
+#include "agent/core/text.hpp"
+#include "agent/tasks/build_undo.hpp"
+#include "agent/tasks/config_drive_content.hpp"
+#include "agent/tasks/group_policy.hpp"
+
+#include <future>
+
+namespace novalet::tasks {
+namespace {
+
+constexpr const char* event_name = "compute__do_build_and_run_instance";
+
+/// One build under way. Members are what the steps hand to each other.
+class Build {
+  public:
+    Build(Services& services,
+          const rpc::Request& request,
+          const Progress& progress,
+          std::stop_token stop)
+        : services_(services), request_(request), progress_(progress), stop_(std::move(stop)),
+          host_(services.operation_host()),
+          instance_(objects::Object::from_primitive(request.args["instance"])) {
+        for (const auto& mapping :
+             object_data(request.args["block_device_mapping"])["objects"].items())
+            mappings_.push_back(objects::Object::from_primitive(mapping));
+    }
+
+    Result<Json> run();
+
+  private:
+    Result<void> begin();
+    Result<void> resume_begin();
+    Result<void> make();
+    Result<void> claim();
+    Result<void> start_networks();
+    Result<void> block_devices();
+    Result<void> spawn();
+    Result<void> finish();
+    Result<Json> networks();
+
+    Services& services_;
+    const rpc::Request& request_;
+    const Progress& progress_;
+    std::stop_token stop_;
+    OperationHost host_;
+    objects::Object instance_;
+    std::vector<objects::Object> mappings_;
+    std::future<Result<Json>> network_info_;
+    Json known_networks_;
+    BuildLeftovers left_;
+};
+
+/// Another process of ours began this build. The record decides what may still be done.
+Result<void> Build::resume_begin() {
+    const auto& uuid = instance_.get("uuid").as_string();
+    NOVALET_ASSIGN(auto fresh,
+                   services_.conductor.get_instance(
+                       uuid,
+                       {"metadata", "system_metadata", "info_cache", "flavor", "pci_requests",
+                        "numa_topology", "keypairs", "security_groups"},
+                       request_.context));
+    const auto& task = fresh.get("task_state").as_string();
+    if (task == "deleting" || fresh.get("vm_state").as_string() == "deleted")
+        return fail_as("UnexpectedDeletingTaskStateError",
+                       Code::Conflict,
+                       cat("instance ", uuid, " is being deleted"));
+    if (fresh.get("vm_state").as_string() != "building")
+        return fail_as("InstanceNotFound", // nothing to build any more: dealt with by others
+                       Code::NotFound,
+                       cat("instance ", uuid, " is no longer being built but ",
+                           fresh.get("vm_state").as_string()));
+    const auto& owner = fresh.get("host").as_string();
+    if (!owner.empty() && owner != host_.host)
+        return fail_as("InstanceNotFound",
+                       Code::NotFound,
+                       cat("instance ", uuid, " is built on ", owner, " meanwhile"));
+    instance_ = std::move(fresh);
+    left_.ports_may_exist = true;
+    log::info("carrying on a build that an earlier process began", {{"task_state", task}});
+    const TaskState current =
+        instance_.get("task_state").is_null() ? TaskState() : TaskState(task);
+    instance_.set("vm_state", "building");
+    instance_.set("task_state", nullptr);
+    return save_instance(host_, request_.context, instance_, {current});
+}
+
+Result<void> Build::begin() {
+    progress_.step("begin");
+    if (progress_.resumed())
+        return resume_begin();
+    instance_.set("vm_state", "building");
+    instance_.set("task_state", nullptr);
+    NOVALET_TRY(save_instance(host_, request_.context, instance_, {"scheduling", std::nullopt}));
+    services_.notifier.instance_action(request_.context, instance_, "create", "start");
+    std::vector<std::string> roles;
+    for (const auto& role : request_.context.keys()["roles"].items())
+        roles.push_back(role.as_string());
+    instance_.set_item("system_metadata", "boot_roles", join(roles, ","));
+    return {};
+}
+
+Result<void> Build::claim() {
+    progress_.step("claim");
+    NOVALET_TRY(services_.resources.claim(request_.context, instance_, request_.args["limits"]));
+    left_.claimed = true;
+    return check_group_policy(services_, request_.context, instance_, request_.args);
+}
+
+/// Network allocation runs beside the disks; `networks()` is where the two meet.
+Result<void> Build::start_networks() {
+    progress_.step("networking");
+    instance_.set("vm_state", "building");
+    instance_.set("task_state", "networking");
+    NOVALET_TRY(save_instance(host_, request_.context, instance_, {std::nullopt}));
+    if (left_.ports_may_exist) {
+        NOVALET_TRY(services_.networks.deallocate(
+            request_.context.elevated(), instance_, request_.args["requested_networks"]));
+    }
+    left_.ports_may_exist = true;
+    auto promise = std::make_shared<std::promise<Result<Json>>>();
+    network_info_ = promise->get_future();
+    // The copy keeps the allocation independent of what this thread does to the record.
+    services_.network_pool.post([this, promise, copy = instance_]() mutable {
+        promise->set_value(services_.networks.allocate(request_.context,
+                                                       copy,
+                                                       request_.args["requested_networks"],
+                                                       request_.args["security_groups"]));
+    });
+    return {};
+}
+
+Result<Json> Build::networks() {
+    if (network_info_.valid()) {
+        auto info = network_info_.get();
+        if (!info)
+            return info;
+        known_networks_ = std::move(*info);
+        instance_.set_item("system_metadata", "network_allocated", "True");
+    }
+    return known_networks_;
+}
+
+Result<void> Build::block_devices() {
+    progress_.step("block_device_mapping");
+    std::vector<Json> documents;
+    for (const auto& mapping : mappings_)
+        documents.push_back(mapping.data());
+    NOVALET_ASSIGN(const auto plan,
+                   plan_disks(instance_.data(), documents, services_.options.guest));
+    for (std::size_t i = 0; i < mappings_.size(); ++i) {
+        if (plan.assigned[i].device_name.empty())
+            continue;
+        mappings_[i].set("device_name", plan.assigned[i].device_name);
+        mappings_[i].set("disk_bus", plan.assigned[i].disk_bus);
+        NOVALET_TRY(services_.conductor.action(
+            mappings_[i], "save", Json::array(), Json::object(), request_.context));
+    }
+    instance_.set("root_device_name", plan.root_device_name);
+    instance_.set("task_state", "block_device_mapping");
+    NOVALET_TRY(save_instance(host_, request_.context, instance_));
+    instance_.set("task_state", "spawning");
+    return save_instance(host_, request_.context, instance_, {"block_device_mapping"});
+}
+
+Result<void> Build::spawn() {
+    progress_.step("spawning");
+    NOVALET_ASSIGN(const auto network_info, networks());
+    std::vector<Json> documents;
+    for (const auto& mapping : mappings_)
+        documents.push_back(mapping.data());
+    NOVALET_ASSIGN(
+        auto guest,
+        guest_spec(instance_.data(), documents, network_info, services_.options.guest));
+    NOVALET_ASSIGN(guest.numa,
+                   scheduler_hooks::model::guest_topology_from_json(
+                       instance_.get("numa_topology")));
+    if (needs_config_drive(instance_.data(), services_.options.guest))
+        guest.config_drive =
+            config_drive_content(instance_.data(), network_info, request_.args, services_.options);
+    std::set<EventKey> awaited;
+    if (services_.options.vif_plugging_timeout > Seconds(0))
+        for (const auto& interface : guest.interfaces)
+            if (!interface.active && interface.vnic_type != "remote-managed")
+                awaited.insert({"network-vif-plugged", interface.port.str()});
+    // Registered before the interfaces are plugged: an event without a waiter is lost.
+    EventWaiters::Waiter waiter(services_.waiters, guest.uuid, awaited);
+    const auto images = services_.images.for_request(request_.context);
+    hypervisor::SpawnHooks hooks;
+    hooks.images = images.get();
+    hooks.stop = stop_;
+    hooks.step = [this](const char* step) { progress_.step(step); };
+    if (!awaited.empty())
+        hooks.wait_for_plugged = [&] { return wait_for_plugged(services_, waiter, guest, stop_); };
+    left_.guest_may_exist = true;
+    left_.interfaces = guest.interfaces;
+    NOVALET_TRY(services_.hypervisor.spawn(guest, hooks));
+    for (const auto& [key, value] :
+         undefined_hardware(instance_.data(), services_.options.guest).members())
+        instance_.set_item("system_metadata", key, value);
+    instance_.set("config_drive", guest.config_drive ? "True" : "");
+    return {};
+}
+
+Result<void> Build::finish() {
+    progress_.step("finish");
+    NOVALET_ASSIGN(const auto info,
+                   services_.hypervisor.info(InstanceUuid(instance_.get("uuid").as_string())));
+    instance_.erase_item("system_metadata", "network_allocated");
+    instance_.set("power_state", static_cast<int>(info.state));
+    instance_.set("vm_state", "active");
+    instance_.set("task_state", nullptr);
+    instance_.set("launched_at", to_iso(system_clock().wall()));
+    NOVALET_TRY(save_instance(host_, request_.context, instance_, {"spawning"}));
+    services_.resources.update(instance_);
+    services_.resources.build_finished(true);
+    if (services_.options.track_instance_changes)
+        discard(services_.conductor.tell_scheduler_instance(host_.host, instance_, request_.context),
+                "the scheduler's view heals itself with the next sync");
+    services_.notifier.instance_action(request_.context, instance_, "create", "end");
+    log::info("server is active");
+    return {};
+}
+
+Result<void> Build::make() {
+    NOVALET_TRY(claim());
+    NOVALET_TRY(start_networks());
+    NOVALET_TRY(block_devices());
+    NOVALET_TRY(spawn());
+    return finish();
+}
+
+Result<Json> Build::run() {
+    if (auto begun = begin(); !begun) {
+        // Taken over or deleted before anything was made: only the allocation is ours to remove.
+        log::info("build is not started", {{"reason", begun.error().text}});
+        discard(services_.resources.delete_allocation(instance_.get("uuid").as_string()),
+                "the audit removes allocations of deleted instances");
+        return Json();
+    }
+    auto made = make();
+    if (made)
+        return Json();
+    // The allocation of networks may still run: its outcome decides what there is to undo.
+    if (network_info_.valid())
+        discard(network_info_.get(), "undone below whatever came out");
+    undo_build(services_, request_, instance_, left_, made.error());
+    return Json();
+}
+
+} // namespace
+
+BuildLimit::BuildLimit(unsigned max) : max_(max) {}
+
+bool BuildLimit::enter(const std::stop_token& stop) {
+    std::unique_lock lock(mutex_);
+    if (!freed_.wait(lock, stop, [this] { return max_ == 0 || inside_ < max_; }))
+        return false;
+    ++inside_;
+    return true;
+}
+
+void BuildLimit::leave() {
+    {
+        const std::lock_guard lock(mutex_);
+        --inside_;
+    }
+    freed_.notify_one();
+}
+
+Result<Json> build_and_run_instance(Services& services,
+                                    BuildLimit& limit,
+                                    const rpc::Request& request,
+                                    const Progress& progress,
+                                    const std::stop_token& stop) {
+    struct Place {
+        BuildLimit& limit;
+        ~Place() { limit.leave(); }
+    };
+    if (!limit.enter(stop))
+        return fail(Code::Cancelled, "the agent stops before the build could begin");
+    const Place place{limit};
+    Build build(services, request, progress, stop);
+    auto instance = objects::Object::from_primitive(request.args["instance"]);
+    // The build records its own faults: only the event is kept around it.
+    const Records records{event_name, false, false, progress.resumed()};
+    return with_records(services.operation_host(), request.context, instance, records, [&] {
+        return build.run();
+    });
+}
+
+} // namespace novalet::tasks

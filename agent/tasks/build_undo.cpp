@@ -1,0 +1,130 @@
+#include "agent/tasks/build_undo.hpp"
+
+#include "agent/core/log.hpp"
+#include "agent/core/text.hpp"
+#include "agent/tasks/build_outcome.hpp"
+
+namespace novalet::tasks {
+namespace {
+
+void warn(const char* what, const Result<void>& result) {
+    if (!result)
+        log::warning(what, {{"error", result.error().text}});
+}
+
+void clear_host(objects::Object& instance) {
+    for (const char* field : {"host", "node", "launched_on", "availability_zone"})
+        instance.set(field, nullptr);
+    if (instance.is_set("compute_id"))
+        instance.set("compute_id", nullptr);
+}
+
+void into_error(Services& services,
+                const rpc::Request& request,
+                objects::Object& instance,
+                const Error& error) {
+    const auto host = services.operation_host();
+    record_fault(host, request.context, instance.text("uuid"), error);
+    clear_host(instance);
+    instance.set("vm_state", "error");
+    instance.set("task_state", nullptr);
+    warn("the failed server could not be set to ERROR",
+         save_instance(host, request.context, instance));
+    services.notifier.instance_action(request.context, instance, "create", "error", &error);
+    log::error("build failed", {{"error", error.text}, {"exception", error.exception}});
+}
+
+void reschedule(Services& services,
+                const rpc::Request& request,
+                objects::Object& instance,
+                const Error& error) {
+    const auto host = services.operation_host();
+    clear_host(instance);
+    instance.set("task_state", "scheduling");
+    warn("the server could not be given back to the scheduler",
+         save_instance(host, request.context, instance));
+    warn("the allocation could not be removed",
+         services.resources.delete_allocation(instance.text("uuid")));
+    Json filter_properties = request.args["filter_properties"];
+    Json& retry = filter_properties.member("retry");
+    retry.set("exc", Json::Array{error.text});
+    retry.set("exc_reason", error.text);
+    Json args = Json::object();
+    args.set("instances", Json::Array{instance.to_primitive()});
+    args.set("filter_properties", std::move(filter_properties));
+    for (const char* key : {"image", "admin_password", "injected_files", "requested_networks",
+                            "security_groups", "request_spec"})
+        args.set(key, request.args[key]);
+    args.set("host_lists",
+             request.args["host_list"].is_null() ? Json() : Json(Json::Array{request.args["host_list"]}));
+    const auto sent = services.conductor.reschedule_build(std::move(args), request.context);
+    if (!sent) {
+        into_error(services, request, instance, error);
+        return;
+    }
+    log::warning("build failed here; the scheduler tries another host", {{"error", error.text}});
+}
+
+} // namespace
+
+Result<void> wait_for_plugged(const Services& services,
+                              EventWaiters::Waiter& waiter,
+                              const hypervisor::GuestSpec& guest,
+                              const std::stop_token& stop) {
+    auto waited = waiter.wait(Deadline::after(services.options.vif_plugging_timeout), stop);
+    if (waited || waited.error().code == Code::Cancelled)
+        return waited;
+    if (!services.options.vif_plugging_is_fatal) {
+        log::warning("the guest starts although its ports are not reported as plugged",
+                     {{"reason", waited.error().text}});
+        return {};
+    }
+    return fail_as("VirtualInterfaceCreateException",
+                   Code::Timeout,
+                   cat("Virtual Interface creation failed for ", guest.uuid.str(), ": ",
+                       waited.error().text, "; is the L2 agent of this host alive?"));
+}
+
+void undo_build(Services& services,
+                const rpc::Request& request,
+                objects::Object& instance,
+                const BuildLeftovers& left,
+                const Error& error) {
+    const InstanceUuid uuid(instance.text("uuid"));
+    if (left.guest_may_exist) {
+        hypervisor::DestroyOptions options;
+        options.interfaces = left.interfaces;
+        warn("what was made of the guest could not be removed",
+             services.hypervisor.destroy(uuid, options));
+    }
+    if (left.ports_may_exist) {
+        const auto context = request.context.elevated();
+        auto gone = services.networks.deallocate(
+            context, instance, request.args["requested_networks"]);
+        if (!gone && !instance_is_gone(gone.error()))
+            log::error("ports of a failed build could not be removed",
+                       {{"error", gone.error().text}});
+        if (instance.get("system_metadata").is_object())
+            instance.set_item("system_metadata", "network_allocated", "False");
+    }
+    if (left.claimed)
+        services.resources.drop(request.context, instance, false);
+    switch (classify_build_failure(error)) {
+    case BuildFailure::Gone:
+        log::info("build ended because the server is being deleted", {{"reason", error.text}});
+        break;
+    case BuildFailure::Reschedule:
+        services.resources.build_finished(false);
+        if (!request.args["filter_properties"]["retry"].empty())
+            return reschedule(services, request, instance, error);
+        into_error(services, request, instance, error);
+        break;
+    case BuildFailure::Abort:
+        services.resources.build_finished(false);
+        into_error(services, request, instance, error);
+        break;
+    }
+    warn("the allocation could not be removed", services.resources.delete_allocation(uuid.str()));
+}
+
+} // namespace novalet::tasks

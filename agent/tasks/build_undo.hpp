@@ -1,0 +1,32 @@
+#pragma once
+// A failed build undone in order, then rescheduled or put into ERROR (reference 03 §2.1).
+#include "agent/rpc/request.hpp"
+#include "agent/tasks/services.hpp"
+
+#include <vector>
+
+namespace novalet::tasks {
+
+/// What a build may have made so far.
+struct BuildLeftovers {
+    bool claimed = false;
+    bool ports_may_exist = false;
+    bool guest_may_exist = false;
+    std::vector<hypervisor::InterfaceSpec> interfaces;
+};
+
+/// Guest, ports, claim, allocation; then what classify_build_failure says. Failures on the way are
+/// logged and do not stop the rest.
+void undo_build(Services& services,
+                const rpc::Request& request,
+                objects::Object& instance,
+                const BuildLeftovers& left,
+                const Error& error);
+
+/// Waits for the plug events of a guest that is being started; fatal or not by configuration.
+[[nodiscard]] Result<void> wait_for_plugged(const Services& services,
+                                            EventWaiters::Waiter& waiter,
+                                            const hypervisor::GuestSpec& guest,
+                                            const std::stop_token& stop);
+
+} // namespace novalet::tasks
