@@ -1,0 +1,262 @@
+#include "agent/tasks/router.hpp"
+
+#include "agent/core/log.hpp"
+#include "agent/core/text.hpp"
+#include "agent/tasks/queries.hpp"
+
+#include <array>
+
+namespace novalet::tasks {
+namespace {
+
+constexpr unsigned most_attempts = 3; ///< processes that may die over one request
+
+std::string instance_of(const rpc::Request& request) {
+    return object_data(request.args["instance"])["uuid"].as_string();
+}
+
+rpc::Request from_journal(const journal::Accepted& accepted) {
+    rpc::Request request;
+    request.method = accepted.method;
+    request.version = accepted.version;
+    request.name_space = accepted.name_space;
+    request.args = accepted.args;
+    request.context = rpc::Context(accepted.context);
+    request.unique_id = accepted.unique_id;
+    request.message_id = accepted.message_id;
+    request.reply_queue = accepted.reply_queue;
+    return request;
+}
+
+/// Operations of nova-compute that this release answers with a clear refusal.
+constexpr std::array refused{
+    "snapshot_instance", "backup_instance", "rebuild_instance", "rescue_instance",
+    "unrescue_instance", "shelve_instance", "shelve_offload_instance", "unshelve_instance",
+    "prep_resize", "resize_instance", "finish_resize", "confirm_resize", "revert_resize",
+    "finish_revert_resize", "live_migration", "check_can_live_migrate_destination",
+    "check_can_live_migrate_source", "pre_live_migration", "post_live_migration_at_destination",
+    "attach_volume", "detach_volume", "swap_volume", "reserve_block_device_name",
+    "attach_interface", "detach_interface", "soft_delete_instance", "restore_instance",
+    "set_admin_password", "trigger_crash_dump", "inject_network_info", "get_diagnostics",
+    "get_instance_diagnostics", "quiesce_instance", "unquiesce_instance"};
+
+} // namespace
+
+Router::Router(Services& services, const std::string& rpc_version)
+    : services_(services), build_limit_(services.options.max_concurrent_builds) {
+    add_methods(rpc_version);
+}
+
+void Router::run_effect(rpc::Request request, rpc::Responder responder, Verb verb, Progress progress) {
+    const std::string key = instance_of(request);
+    if (request.method == "terminate_instance")
+        services_.queues.interrupt(key); // a delete does not wait for the build before it
+    auto shared = std::make_shared<const rpc::Request>(std::move(request));
+    services_.queues.post(key, [this, shared, responder, verb, progress, key](
+                                   const std::stop_token& stop) {
+        const log::Scope scope{{"req", shared->context.request_id()},
+                               {"instance", key},
+                               {"task", shared->method}};
+        const auto result = verb != nullptr
+                                ? verb(services_, *shared, progress, stop)
+                                : build_and_run_instance(
+                                      services_, build_limit_, *shared, progress, stop);
+        if (!result)
+            log::warning("operation failed", {{"error", result.error().text}});
+        progress.finish(result ? journal::Outcome::Done : journal::Outcome::Failed,
+                        result ? std::string() : result.error().text);
+        responder.reply(result);
+    });
+}
+
+rpc::Method Router::effect(const char* name,
+                           std::vector<std::string> required,
+                           std::vector<std::string> optional,
+                           Verb verb) {
+    rpc::Method method;
+    method.name = name;
+    method.required = std::move(required);
+    method.optional = std::move(optional);
+    method.has_effects = true;
+    method.handler = [this, verb](rpc::Request request, rpc::Responder responder) {
+        Progress progress;
+        {
+            const std::lock_guard lock(mutex_);
+            if (const auto entry = accepted_.find(request.unique_id); entry != accepted_.end()) {
+                progress = Progress(services_.journal, entry->second, false);
+                accepted_.erase(entry);
+            }
+        }
+        run_effect(std::move(request), std::move(responder), verb, progress);
+    };
+    return method;
+}
+
+rpc::Method Router::query(const char* name,
+                          std::vector<std::string> required,
+                          std::vector<std::string> optional,
+                          Result<Json> (*ask)(Services&, const rpc::Request&)) {
+    rpc::Method method;
+    method.name = name;
+    method.required = std::move(required);
+    method.optional = std::move(optional);
+    method.handler = [this, ask](rpc::Request request, rpc::Responder responder) {
+        services_.pool.post([this, ask, responder, shared = std::make_shared<const rpc::Request>(
+                                                       std::move(request))] {
+            const log::Scope scope{{"req", shared->context.request_id()}};
+            responder.reply(ask(services_, *shared));
+        });
+    };
+    return method;
+}
+
+void Router::add_methods(const std::string& rpc_version) {
+    std::vector<rpc::Method> methods;
+    methods.push_back(effect(
+        "build_and_run_instance",
+        {"instance", "image", "request_spec", "filter_properties"},
+        {"accel_uuids", "admin_password", "injected_files", "requested_networks",
+         "security_groups", "block_device_mapping", "node", "limits", "host_list"},
+        nullptr));
+    methods.push_back(effect("terminate_instance", {"instance", "bdms"}, {}, terminate_instance));
+    methods.push_back(
+        effect("stop_instance", {"instance"}, {"clean_shutdown"}, stop_instance));
+    methods.push_back(effect("start_instance", {"instance"}, {}, start_instance));
+    methods.push_back(effect("reboot_instance",
+                             {"instance"},
+                             {"block_device_info", "reboot_type"},
+                             reboot_instance));
+    methods.push_back(effect("pause_instance", {"instance"}, {}, pause_instance));
+    methods.push_back(effect("unpause_instance", {"instance"}, {}, unpause_instance));
+    methods.push_back(effect("suspend_instance", {"instance"}, {}, suspend_instance));
+    methods.push_back(effect("resume_instance", {"instance"}, {}, resume_instance));
+    methods.push_back(
+        query("get_console_output", {"instance", "tail_length"}, {}, get_console_output));
+    methods.push_back(query("get_vnc_console", {"console_type", "instance"}, {}, get_vnc_console));
+    methods.push_back(query("validate_console_port",
+                            {"instance", "port", "console_type"},
+                            {},
+                            validate_console_port));
+    methods.push_back(query("get_host_uptime", {}, {}, get_host_uptime));
+    methods.push_back(query("set_host_enabled", {"enabled"}, {}, set_host_enabled));
+    rpc::Method events;
+    events.name = "external_instance_event";
+    events.required = {"instances", "events"};
+    events.handler = [this](rpc::Request request, rpc::Responder responder) {
+        external_instance_event(services_, request);
+        responder.reply(Json());
+    };
+    methods.push_back(std::move(events));
+    for (const char* name : refused) {
+        auto method = effect(name, {}, {}, refuse_operation);
+        method.any_arguments = true;
+        methods.push_back(std::move(method));
+    }
+    table_.add("", rpc_version, std::move(methods));
+    rpc::add_base_api(table_);
+}
+
+Result<rpc::Dispatcher::Admission> Router::accept(const rpc::Request& request) {
+    const auto method = table_.find(request);
+    if (!method || !(*method)->has_effects)
+        return Admission{};
+    journal::Accepted accepted;
+    accepted.unique_id = request.unique_id;
+    accepted.method = request.method;
+    accepted.version = request.version;
+    accepted.name_space = request.name_space;
+    accepted.instance_uuid = instance_of(request);
+    accepted.message_id = request.message_id;
+    accepted.reply_queue = request.reply_queue;
+    accepted.args = request.args;
+    accepted.context = request.context.keys();
+    NOVALET_ASSIGN(const auto admission, services_.journal.record(accepted));
+    if (admission.fresh) {
+        const std::lock_guard lock(mutex_);
+        accepted_[request.unique_id] = admission.entry;
+    }
+    return Admission{admission.fresh};
+}
+
+void Router::dispatch(rpc::Request request, rpc::Responder responder) {
+    table_.dispatch(std::move(request), std::move(responder));
+}
+
+Result<std::size_t> Router::recover() {
+    NOVALET_ASSIGN(auto entries, services_.journal.open_entries());
+    for (auto& entry : entries) {
+        auto request = from_journal(entry.request);
+        const auto method = table_.find(request);
+        const Progress progress(services_.journal, entry.id, true);
+        if (!method || entry.attempts > most_attempts) {
+            log::error("an accepted request is given up",
+                       {{"method", request.method},
+                        {"instance", instance_of(request)},
+                        {"attempts", entry.attempts}});
+            progress.finish(journal::Outcome::Abandoned, "the agent died over it several times");
+            continue; // the repair of instances without an entry puts the server into ERROR
+        }
+        log::info("carrying on an accepted request",
+                  {{"method", request.method},
+                   {"instance", instance_of(request)},
+                   {"step", entry.step}});
+        static const std::map<std::string, Verb, std::less<>> verbs{
+            {"terminate_instance", terminate_instance}, {"stop_instance", stop_instance},
+            {"start_instance", start_instance},         {"reboot_instance", reboot_instance},
+            {"pause_instance", pause_instance},         {"unpause_instance", unpause_instance},
+            {"suspend_instance", suspend_instance},     {"resume_instance", resume_instance},
+            {"build_and_run_instance", nullptr}};
+        const auto verb = verbs.find(request.method);
+        run_effect(std::move(request),
+                   rpc::Responder(),
+                   verb == verbs.end() ? refuse_operation : verb->second,
+                   progress);
+    }
+    return entries.size();
+}
+
+void repair_instances(Services& services) {
+    const auto context = rpc::Context::admin();
+    const auto host = services.operation_host();
+    const auto instances = services.conductor.instances_by_host(
+        host.host, std::nullopt, {"info_cache", "metadata", "system_metadata", "flavor"}, context);
+    if (!instances) {
+        log::error("the host's servers could not be read; none was repaired",
+                   {{"error", instances.error().text}});
+        return;
+    }
+    for (auto instance : *instances) {
+        const std::string uuid = instance.text("uuid");
+        if (services.queues.busy(uuid)) // a journal entry takes care of it
+            continue;
+        const auto& vm = instance.text("vm_state");
+        const auto& task = instance.text("task_state");
+        const log::Scope scope{{"instance", uuid}, {"task", "repair"}};
+        const bool spawning = task == "scheduling" || task == "block_device_mapping" ||
+                              task == "networking" || task == "spawning";
+        if (task == "deleting") {
+            log::info("finishing a delete that was interrupted");
+            services.queues.post(uuid, [&services, instance, context](const std::stop_token&) mutable {
+                if (const auto done = delete_instance(services, context, instance, {}); !done)
+                    log::error("an interrupted delete failed", {{"error", done.error().text}});
+            });
+        } else if (vm == "building" || spawning) {
+            log::warning("an interrupted build without a journal entry goes to ERROR");
+            instance.set("vm_state", "error");
+            instance.set("task_state", nullptr);
+            if (const auto saved = save_instance(host, context, instance); !saved)
+                log::error("the server could not be set to ERROR", {{"error", saved.error().text}});
+        } else if (task == "powering-off" || task == "powering-on" || task.starts_with("image_") ||
+                   task == "resize_prep" || task == "pausing" || task == "unpausing" ||
+                   task.starts_with("reboot")) {
+            log::warning("an interrupted operation is reset", {{"task_state", task}});
+            instance.set("task_state", nullptr);
+            if (const auto info = services.hypervisor.info(InstanceUuid(uuid)))
+                instance.set("power_state", static_cast<int>(info->state));
+            if (const auto saved = save_instance(host, context, instance); !saved)
+                log::error("task_state could not be reset", {{"error", saved.error().text}});
+        }
+    }
+}
+
+} // namespace novalet::tasks
