@@ -12,10 +12,9 @@ namespace novalet::tests {
 template <class T> class Mailbox {
   public:
     void put(T value) {
-        {
-            const std::lock_guard lock(mutex_);
-            values_.push_back(std::move(value));
-        }
+        // Told under the lock: whoever takes the value may end the mailbox at once.
+        const std::lock_guard lock(mutex_);
+        values_.push_back(std::move(value));
         changed_.notify_all();
     }
     /// The next one, or none when the patience of a test is over.
