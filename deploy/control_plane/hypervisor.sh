@@ -17,7 +17,7 @@ mount_huge_pages() { # libvirtd looks for them only when it starts
     grep -q ' hugetlbfs ' /proc/mounts || mount -t hugetlbfs hugetlbfs /dev/hugepages || true
 }
 
-virtlogd_listens() { ss -Hxl | grep -q /libvirt/virtlogd-sock; }
+virtlogd_listens() { ss -Hxl | grep /libvirt/virtlogd-sock >/dev/null; }
 libvirt_answers() { quietly on_libvirt version; }
 
 start_libvirt() {
@@ -43,7 +43,7 @@ demo_domains() { # names of the guests whose disks lie in the demo's folder
     local name
     libvirt_answers || return 0
     for name in $(on_libvirt list --all --name); do
-        ! on_libvirt dumpxml "$name" | grep -qF "'$INSTANCES/" || echo "$name"
+        ! on_libvirt dumpxml "$name" | grep -F "'$INSTANCES/" >/dev/null || echo "$name"
     done
 }
 

@@ -5,13 +5,14 @@ install_host_packages() {
     local names missing
     names=$(packages_of host)
     missing=$(for name in $names; do
-        dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q ' installed$' || echo "$name"
+        dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep ' installed$' >/dev/null || echo "$name"
     done)
     [[ -n $missing ]] || return 0
     apt-get -q update
     # packages must not start a libvirtd of theirs here; a machine with systemd starts it itself
     # shellcheck disable=SC2086 # a list of words
-    DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install $missing
+    DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 \
+        --no-install-recommends install $missing
 }
 
 build_novalet() {
@@ -107,6 +108,7 @@ write_transport_url() { # for novalet: the broker's URL with its password, as a 
 
 # ---- databases --------------------------------------------------------------------------------
 
+# shellcheck disable=SC2120 # statements as -e STATEMENT, or on standard input
 sql() { in_root root mariadb --batch --skip-column-names "$@"; }
 
 create_databases() {
@@ -136,7 +138,7 @@ fill_nova() {
     in_root nova nova-manage api_db sync
     in_root nova nova-manage cell_v2 map_cell0 --database_connection \
         "mysql+pymysql://nova:$(secret database)@127.0.0.1:${PORT[database]}/nova_cell0?charset=utf8"
-    in_root nova nova-manage cell_v2 list_cells | grep -q ' cell1 ' ||
+    in_root nova nova-manage cell_v2 list_cells | grep ' cell1 ' >/dev/null ||
         in_root nova nova-manage cell_v2 create_cell --name cell1
     in_root nova nova-manage db sync
 }

@@ -15,7 +15,7 @@ taken_ports() { # taken_ports SHIFT: those of ours that somebody listens on
     local name port
     for name in "${!PORT[@]}"; do
         port=$((PORT[$name] + $1))
-        ! ss -Hltn "sport = :$port" | grep -q . || echo "$name:$port"
+        ! ss -Hltn "sport = :$port" | grep . >/dev/null || echo "$name:$port"
     done
 }
 

@@ -1,5 +1,8 @@
 # Daemons by pid file: started in a session of their own, recognised again, stopped by pid.
 # shellcheck shell=bash
+#
+# With pipefail a reader that stops early (grep -q) can fail the writer before it: pipes here are
+# always read to their end.
 
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "demo: $*"; exit 1; }

@@ -18,6 +18,11 @@ apt_network_options() { # proxies and the like; index targets are the root's own
 bootstrap_root() {
     local sources=()
     mapfile -t sources < <(apt_sources)
+    if [[ ${#sources[@]} -eq 0 ]]; then
+        # some images come without package lists
+        apt-get -q update
+        mapfile -t sources < <(apt_sources)
+    fi
     [[ ${#sources[@]} -gt 0 ]] ||
         fail "apt knows no mirror of Debian $SUITE: add one to /etc/apt, run apt-get update"
     apt_network_options >"$DEMO/apt.conf"

@@ -174,14 +174,16 @@ remove_bridge() { # with the ends of Neutron's veth pairs in it; a guest's tap b
 }
 
 clean_firewall() { # chains of the L2 agent; another Neutron on this machine has the same names
-    local tool
+    local tool set
     ! pgrep -f neutron-linuxbridge-agent >/dev/null || return 0
     for tool in iptables ip6tables; do
-        if $tool-save 2>/dev/null | grep -q neutron-; then
+        # grep -c reads all of it: an early end would count as a failure of the first command
+        if [[ $($tool-save 2>/dev/null | grep -c neutron-) -gt 0 ]]; then
             $tool-save 2>/dev/null | grep -v neutron- | $tool-restore
         fi
     done
-    ipset list -n 2>/dev/null | grep -E '^N(IPv4|IPv6|ETH)' | while read -r set; do
-        ipset destroy "$set" || true
+    # each was made by the L2 agent, with the root's ipset
+    for set in $(in_root root ipset list -n | grep -E '^N(IPv4|IPv6|ETH)'); do
+        in_root root ipset destroy "$set" || true
     done
 }
