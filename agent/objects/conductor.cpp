@@ -1,22 +1,31 @@
+// The indirection API itself; the typed verbs are in conductor_*.cpp.
 #include "agent/objects/conductor.hpp"
 
 #include "agent/core/log.hpp"
 #include "agent/core/text.hpp"
+
+#include <condition_variable>
+#include <stdexcept>
 
 namespace novalet::objects {
 namespace {
 
 const rpc::Target conductor_target{"conductor", "", "", "3.0", false};
 
-Json strings(const std::vector<std::string>& list) {
-    Json out = Json::array();
-    for (const auto& text : list)
-        out.push_back(text);
-    return out;
-}
-
-rpc::Target scheduler_fanout() {
-    return {"scheduler", "", "", "4.2", true};
+/// Changes that name a dict without holding it would make the conductor delete the dict's keys.
+Result<void> check_whole_dicts(const Object& object) {
+    if (object.name() != "Instance")
+        return {};
+    for (const char* field : {"metadata", "system_metadata"})
+        if (object.changes().contains(field) && !object.get(field).is_object())
+            return fail(Code::InvalidArgument,
+                        cat("instance ",
+                            object.text("uuid"),
+                            ": ",
+                            field,
+                            " is marked as changed but not loaded; it is not saved, since the "
+                            "conductor would delete its keys"));
+    return {};
 }
 
 } // namespace
@@ -24,41 +33,58 @@ rpc::Target scheduler_fanout() {
 Conductor::Conductor(rpc::Caller& bus, Release release, Milliseconds timeout)
     : bus_(bus), timeout_(timeout), release_(std::make_shared<const Release>(std::move(release))) {}
 
-Release Conductor::release() const {
+std::shared_ptr<const Release> Conductor::profile() const {
     const std::lock_guard lock(mutex_);
-    return *release_;
+    return release_;
+}
+
+Release Conductor::release() const {
+    return *profile();
 }
 
 void Conductor::adopt(Release release) {
     auto next = std::make_shared<const Release>(std::move(release));
     const std::lock_guard lock(mutex_);
-    release_ = std::move(next);
+    release_.swap(next);
 }
 
 Object Conductor::make(const std::string& object) const {
-    const std::lock_guard lock(mutex_);
-    return {object, release_->version_of(object)};
+    const auto release = profile();
+    auto version = release->version_of(object);
+    if (version.empty())
+        throw std::logic_error(cat("release ", release->name, " knows no object ", object));
+    return {object, std::move(version)};
 }
 
 Result<Json> Conductor::call(const std::string& method, Json args, const rpc::Context& context) {
     return bus_.call(conductor_target, method, std::move(args), context, {timeout_, {}});
 }
 
-Result<void> Conductor::wait_until_alive(const std::stop_token& stop) {
-    constexpr Milliseconds short_wait{10000};
-    constexpr unsigned short_tries = 10; // nova/conductor/api.py wait_until_ready
-    for (unsigned attempt = 0; !stop.stop_requested(); ++attempt) {
+Result<void> Conductor::wait_until_alive(const std::stop_token& stop, Milliseconds pause) {
+    // Nova asks ten times for 10 s and then once a minute for 60 s (nova/conductor/api.py,
+    // wait_until_ready). The short wait is kept here, so that a stop is heeded, and only the log
+    // lines become rare.
+    constexpr Milliseconds wait{10000};
+    constexpr unsigned noisy_tries = 10;
+    constexpr unsigned tries_per_line = 6;
+    std::mutex mutex;
+    std::condition_variable_any stopped;
+    for (unsigned attempt = 1; !stop.stop_requested(); ++attempt) {
         Json args = Json::object();
         args.set("arg", "1.21 GigaWatts");
         const auto answer = bus_.call({"conductor", "", "baseapi", "1.0", false},
                                       "ping",
                                       std::move(args),
                                       rpc::Context::admin(),
-                                      {attempt < short_tries ? short_wait : timeout_, {}});
+                                      {wait, {}});
         if (answer)
             return {};
-        log::warning("waiting for nova-conductor to answer on the message bus",
-                     {{"attempt", attempt + 1}, {"error", answer.error().text}});
+        if (attempt <= noisy_tries || attempt % tries_per_line == 0)
+            log::warning("waiting for nova-conductor to answer on the message bus; is it running, "
+                         "with the same transport_url?",
+                         {{"attempt", attempt}, {"error", answer.error().text}});
+        std::unique_lock lock(mutex);
+        stopped.wait_for(lock, stop, pause, [] { return false; });
     }
     return fail(Code::Cancelled, "stopped while waiting for nova-conductor");
 }
@@ -69,8 +95,8 @@ Result<Json> Conductor::class_action(const std::string& object,
                                      Json kwargs,
                                      const rpc::Context& context) {
     Json versions = Json::object();
-    for (const auto& [name, version] : release().manifest(object))
-        versions.set(name, version);
+    for (auto& [name, version] : profile()->manifest(object))
+        versions.set(name, std::move(version));
     Json request = Json::object();
     request.set("objname", object);
     request.set("objmethod", method);
@@ -85,21 +111,34 @@ Result<Json> Conductor::action(Object& object,
                                Json args,
                                Json kwargs,
                                const rpc::Context& context) {
+    NOVALET_TRY(check_whole_dicts(object));
     Json request = Json::object();
     request.set("objinst", object.to_primitive());
     request.set("objmethod", method);
     request.set("args", std::move(args));
     request.set("kwargs", std::move(kwargs));
-    NOVALET_ASSIGN(const Json answer, call("object_action", std::move(request), context));
-    if (!answer.is_array() || answer.size() != 2)
+    NOVALET_ASSIGN(Json answer, call("object_action", std::move(request), context));
+    if (!answer.is_array() || answer.size() != 2 || !answer.at(0).is_object())
         return fail(Code::Remote,
                     cat("the conductor answered ",
                         object.name(),
                         '.',
                         method,
                         " with something else than [updates, result]"));
-    object.apply_updates(answer.at(0));
-    return answer.at(1);
+    auto& parts = answer.elements();
+    object.apply_updates(std::move(parts[0]));
+    return std::move(parts[1]);
+}
+
+Result<Object> Conductor::backport(const Object& object, const rpc::Context& context) {
+    Json versions = Json::object();
+    for (auto& [name, version] : profile()->manifest(object.name()))
+        versions.set(name, std::move(version));
+    Json request = Json::object();
+    request.set("objinst", object.to_primitive());
+    request.set("object_versions", std::move(versions));
+    NOVALET_ASSIGN(Json answer, call("object_backport_versions", std::move(request), context));
+    return Object::parse(std::move(answer), object.name());
 }
 
 Result<std::string> Conductor::probe_version(const std::string& object,
@@ -115,180 +154,54 @@ Result<std::string> Conductor::probe_version(const std::string& object,
     request.set("kwargs", Json::object());
     const auto answer = call("object_class_action_versions", std::move(request), context);
     if (answer)
-        return fail(Code::Remote, cat("version ", impossible, " of ", object, " was accepted"));
-    static const std::string marker = "supported version is ";
-    const auto& text = answer.error().text;
+        return fail(Code::Remote,
+                    cat("version ", impossible, " of ", object, " was accepted as a probe"));
+    constexpr std::string_view marker = "supported version is ";
+    const std::string_view text = answer.error().text;
     const auto at = text.find(marker);
-    if (answer.error().exception != "IncompatibleObjectVersion" || at == std::string::npos)
+    if (answer.error().exception != "IncompatibleObjectVersion" || at == std::string_view::npos)
         return Failure(answer.error());
-    const auto begin = at + marker.size();
-    return text.substr(begin, text.find_first_not_of("0123456789.", begin) - begin);
+    const auto rest = text.substr(at + marker.size());
+    return std::string(rest.substr(0, rest.find_first_not_of("0123456789.")));
 }
 
-Result<std::vector<Object>> Conductor::list(Result<Json> answer) const {
-    if (!answer)
-        return Failure(answer.error());
+Result<Object> Conductor::get(const std::string& object,
+                              const std::string& method,
+                              Json args,
+                              Json kwargs,
+                              const rpc::Context& context) {
+    NOVALET_ASSIGN(Json answer,
+                   class_action(object, method, std::move(args), std::move(kwargs), context));
+    auto found = Object::parse(std::move(answer), object);
+    if (!found)
+        return Failure(found.error().in(cat(object, '.', method)));
+    return found;
+}
+
+Result<std::vector<Object>> Conductor::get_list(const std::string& list,
+                                                const std::string& method,
+                                                Json args,
+                                                Json kwargs,
+                                                const rpc::Context& context) {
+    NOVALET_ASSIGN(Json answer,
+                   class_action(list, method, std::move(args), std::move(kwargs), context));
+    if (!data_of(answer)["objects"].is_array())
+        return fail(Code::Remote,
+                    cat("the conductor answered ", list, '.', method, " with no list of objects"));
+    auto& elements = answer.member("nova_object.data").member("objects").elements();
     std::vector<Object> objects;
-    for (const auto& item : (*answer)["nova_object.data"]["objects"].items())
-        objects.push_back(Object::from_primitive(item));
+    objects.reserve(elements.size());
+    for (auto& element : elements) {
+        NOVALET_ASSIGN(auto object, Object::parse(std::move(element)));
+        objects.push_back(std::move(object));
+    }
     return objects;
 }
 
-Result<Object> Conductor::get_instance(const std::string& uuid,
-                                       const std::vector<std::string>& expected_attrs,
-                                       const rpc::Context& context) {
-    Json kwargs = Json::object();
-    kwargs.set("expected_attrs", strings(expected_attrs));
-    NOVALET_ASSIGN(
-        const Json answer,
-        class_action("Instance", "get_by_uuid", Json::Array{uuid}, std::move(kwargs), context));
-    return Object::parse(answer, "Instance");
-}
-
-Result<std::vector<Object>>
-Conductor::instances_by_host(const std::string& host,
-                             const std::optional<std::string>& node,
-                             const std::vector<std::string>& expected_attrs,
-                             const rpc::Context& context) {
-    Json kwargs = Json::object();
-    kwargs.set("expected_attrs", strings(expected_attrs));
-    Json::Array args{host};
-    if (node)
-        args.emplace_back(*node);
-    return list(class_action("InstanceList",
-                             node ? "get_by_host_and_node" : "get_by_host",
-                             std::move(args),
-                             std::move(kwargs),
-                             context));
-}
-
-Result<std::vector<Object>> Conductor::block_devices(const std::string& instance_uuid,
-                                                     const rpc::Context& context) {
-    return list(class_action("BlockDeviceMappingList",
-                             "get_by_instance_uuid",
-                             Json::Array{instance_uuid},
-                             Json::object(),
-                             context));
-}
-
-Result<void> Conductor::create_fault(const std::string& instance_uuid,
-                                     int code,
-                                     const std::string& message,
-                                     const std::string& details,
-                                     const std::string& host,
-                                     const rpc::Context& context) {
-    Object fault = make("InstanceFault");
-    fault.set("instance_uuid", instance_uuid);
-    fault.set("code", code);
-    fault.set("message", message);
-    fault.set("details", details);
-    fault.set("host", host);
-    NOVALET_TRY(action(fault, "create", Json::array(), Json::object(), context));
+Result<void>
+Conductor::run(Object& object, const std::string& method, const rpc::Context& context) {
+    NOVALET_TRY(action(object, method, Json::array(), Json::object(), context));
     return {};
-}
-
-Result<void> Conductor::save_network_info(Object& instance,
-                                          const Json& network_info,
-                                          const rpc::Context& context) {
-    Object cache = Object::from_primitive(instance.get("info_cache"));
-    if (!cache.valid()) {
-        cache = make("InstanceInfoCache");
-        cache.set("instance_uuid", instance.get("uuid"));
-    }
-    cache.set("network_info", network_info.dump());
-    NOVALET_TRY(action(cache, "save", Json::array(), Json::object(), context));
-    cache.clear_changes();
-    instance.set_unchanged("info_cache", cache.to_primitive());
-    return {};
-}
-
-Result<void> Conductor::create_virtual_interface(const std::string& instance_uuid,
-                                                 const std::string& port_id,
-                                                 const std::string& mac,
-                                                 const Json& tag,
-                                                 const rpc::Context& context) {
-    Object vif = make("VirtualInterface");
-    vif.set("address", cat(mac, '/', port_id));
-    vif.set("instance_uuid", instance_uuid);
-    vif.set("uuid", port_id);
-    vif.set("tag", tag);
-    NOVALET_TRY(action(vif, "create", Json::array(), Json::object(), context));
-    return {};
-}
-
-Result<void> Conductor::delete_virtual_interfaces(const std::string& instance_uuid,
-                                                  const rpc::Context& context) {
-    NOVALET_TRY(class_action("VirtualInterface",
-                             "delete_by_instance_uuid",
-                             Json::Array{instance_uuid},
-                             Json::object(),
-                             context));
-    return {};
-}
-
-Result<Object> Conductor::service(const std::string& host,
-                                  const std::string& binary,
-                                  const rpc::Context& context) {
-    NOVALET_ASSIGN(const Json answer,
-                   class_action("Service",
-                                "get_by_host_and_binary",
-                                Json::Array{host, binary},
-                                Json::object(),
-                                context));
-    return Object::from_primitive(answer);
-}
-
-Result<std::vector<Object>> Conductor::services(const std::string& binary,
-                                                const rpc::Context& context) {
-    Json kwargs = Json::object();
-    kwargs.set("include_disabled", true);
-    return list(class_action(
-        "ServiceList", "get_by_binary", Json::Array{binary}, std::move(kwargs), context));
-}
-
-Result<int> Conductor::minimum_service_version(const std::string& binary,
-                                               const rpc::Context& context) {
-    NOVALET_ASSIGN(
-        const Json answer,
-        class_action(
-            "Service", "get_minimum_version", Json::Array{binary}, Json::object(), context));
-    return static_cast<int>(answer.as_int());
-}
-
-Result<void> Conductor::reschedule_build(Json args, const rpc::Context& context) {
-    return bus_.cast({"conductor", "", "compute_task", "1.19", false},
-                     "build_instances",
-                     std::move(args),
-                     context);
-}
-
-Result<void> Conductor::tell_scheduler_instance(const std::string& host,
-                                                const Object& instance,
-                                                const rpc::Context& context) {
-    Object instances = make("InstanceList");
-    instances.set("objects", Json::Array{instance.to_primitive()});
-    Json args = Json::object();
-    args.set("host_name", host);
-    args.set("instance_info", instances.to_primitive());
-    return bus_.cast(scheduler_fanout(), "update_instance_info", std::move(args), context);
-}
-
-Result<void> Conductor::tell_scheduler_deleted(const std::string& host,
-                                               const std::string& instance_uuid,
-                                               const rpc::Context& context) {
-    Json args = Json::object();
-    args.set("host_name", host);
-    args.set("instance_uuid", instance_uuid);
-    return bus_.cast(scheduler_fanout(), "delete_instance_info", std::move(args), context);
-}
-
-Result<void> Conductor::sync_scheduler(const std::string& host,
-                                       const std::vector<std::string>& instance_uuids,
-                                       const rpc::Context& context) {
-    Json args = Json::object();
-    args.set("host_name", host);
-    args.set("instance_uuids", strings(instance_uuids));
-    return bus_.cast(scheduler_fanout(), "sync_instance_info", std::move(args), context);
 }
 
 } // namespace novalet::objects
