@@ -2,6 +2,7 @@
 # same host name and the same provider, so only one of them runs at a time.
 # shellcheck shell=bash
 
+# shellcheck disable=SC2034 # for deploy/demo
 COMPUTE=(novalet nova-compute)
 
 write_agent_config() {
@@ -90,6 +91,7 @@ start_reference() {
         install_in_root reference
         touch "$DONE/reference"
     }
+    # shellcheck disable=SC2034 # the template names it
     local VIRT_TYPE
     VIRT_TYPE=$(<"$DEMO/virt_type")
     render_to /etc/nova/nova-compute-reference.conf nova

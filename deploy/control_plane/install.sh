@@ -45,6 +45,7 @@ broker_hash() {
 }
 
 api_service() { # api_service NAME USER WSGI-FILE PORT PROCESSES THREADS [MORE LINES]
+    # shellcheck disable=SC2034 # the template names them
     local UWSGI_NAME=$1 UWSGI_USER=$2 UWSGI_FILE=$3 UWSGI_PORT=${PORT[$4]} \
         UWSGI_PROCESSES=$5 UWSGI_THREADS=$6 UWSGI_MORE=${7:-}
     mkdir -p "$ROOT/etc/novalet-demo"
@@ -69,6 +70,7 @@ pyargv = --config-file=/etc/neutron/neutron.conf --config-file=/etc/neutron/plug
 }
 
 configure() {
+    # shellcheck disable=SC2034 # the template names it
     local BROKER_HASH
     BROKER_HASH=$(broker_hash)
     render_to /etc/mysql/mariadb.conf.d/99-demo.cnf mysql

@@ -19,9 +19,9 @@ report_to() { # report_to NAME: $WORK/NAME.empty and $WORK/NAME.busy
 }
 
 explained() { # removes the lines whose path is in the list
-    local pattern reason
+    local pattern _reason
     cp "$1" "$1.rest"
-    while read -r pattern reason; do
+    while read -r pattern _reason; do
         [[ $pattern = '#' || -z $pattern ]] && continue
         awk -F '\t' -v p="$pattern" '{path = substr($1, 3)} path !~ p' "$1.rest" >"$1.next"
         mv "$1.next" "$1.rest"

@@ -12,6 +12,7 @@ load_ports
 SCENARIO=$(basename "$0" .sh)
 WORK=$(mktemp -d "/tmp/novalet-$SCENARIO.XXXXXX")
 PAUSED=()
+image='' flavor='' # the last ones made
 MADE_IMAGES=() MADE_FLAVORS=() MADE_NETWORKS=()
 
 # as the demo's, and kept for the last line of what a failed scenario prints
