@@ -1,0 +1,170 @@
+#include "agent/app/options.hpp"
+
+#include "agent/core/text.hpp"
+
+namespace novalet::app {
+
+Result<amqp::Options> amqp_options(const config::Config& config) {
+    const auto& transport = config.transport;
+    amqp::Options out;
+    NOVALET_ASSIGN(out.url, amqp::TransportUrl::parse(transport.url.reveal()));
+    out.tls.enabled = out.url.tls.value_or(transport.tls.enabled);
+    out.tls.ca_file = transport.tls.ca_file;
+    out.tls.cert_file = transport.tls.cert_file;
+    out.tls.key_file = transport.tls.key_file;
+    out.tls.verify_host_name = transport.tls.verify_host_name;
+    out.heartbeat = transport.heartbeat;
+    out.connect_timeout = transport.connect_timeout;
+    out.retry_interval = transport.retry_interval;
+    out.retry_backoff = transport.retry_backoff;
+    out.retry_max = transport.retry_max;
+    out.prefetch = transport.prefetch;
+    out.max_body = transport.max_message_bytes;
+    out.connection_name = "novalet " + config.host;
+    NOVALET_TRY(amqp::apply_overrides(out));
+    return out;
+}
+
+Result<rpc::TopologyOptions> topology_options(const config::Config& config) {
+    const auto& transport = config.transport;
+    rpc::TopologyOptions out;
+    out.control_exchange = transport.control_exchange;
+    out.durable = transport.amqp_durable_queues;
+    out.auto_delete = transport.amqp_auto_delete;
+    out.ha_queues = transport.rabbit_ha_queues;
+    out.quorum = transport.rabbit_quorum_queue;
+    out.quorum_delivery_limit = transport.rabbit_quorum_delivery_limit;
+    out.quorum_max_memory_length = transport.rabbit_quorum_max_memory_length;
+    out.quorum_max_memory_bytes =
+        static_cast<std::int64_t>(transport.rabbit_quorum_max_memory_bytes);
+    out.transient_quorum = transport.rabbit_transient_quorum_queue;
+    out.transient_ttl = transport.rabbit_transient_queues_ttl;
+    NOVALET_ASSIGN(const auto url, amqp::TransportUrl::parse(transport.url.reveal()));
+    NOVALET_TRY(rpc::apply_overrides(url.overrides, out));
+    return out;
+}
+
+clients::AuthOptions auth_options(const config::Access& access) {
+    clients::AuthOptions out;
+    out.auth_url = access.auth_url;
+    out.username = access.username;
+    out.password = access.password;
+    out.user_domain_name = access.user_domain_name;
+    out.project_name = access.project_name;
+    out.project_domain_name = access.project_domain_name;
+    out.application_credential_id = access.application_credential_id;
+    out.application_credential_secret = access.application_credential_secret;
+    out.ca_file = access.ca_file;
+    out.insecure = access.insecure.value_or(false);
+    if (access.timeout)
+        out.timeout = *access.timeout;
+    return out;
+}
+
+clients::ServiceOptions service_options(const config::Access& access,
+                                        const std::string& endpoint_override,
+                                        std::vector<std::string> types) {
+    clients::ServiceOptions out;
+    out.types = std::move(types);
+    if (!access.valid_interfaces.empty())
+        out.interfaces = access.valid_interfaces;
+    out.region_name = access.region_name;
+    out.endpoint_override = endpoint_override;
+    return out;
+}
+
+hypervisor::libvirt::Options libvirt_options(const config::Config& config,
+                                             const std::string& release) {
+    const auto& libvirt = config.libvirt;
+    hypervisor::libvirt::Options out;
+    out.uri = libvirt.connection_uri;
+    auto& domain = out.domain;
+    domain.style = hypervisor::domain::style_of(release);
+    domain.virt_type = libvirt.virt_type;
+    domain.cpu_mode = libvirt.cpu_mode;
+    domain.cpu_models = libvirt.cpu_models;
+    domain.cpu_extra_flags = libvirt.cpu_model_extra_flags;
+    domain.machine_types = libvirt.hw_machine_type;
+    if (const auto mode = libvirt.disk_cachemodes.find("file");
+        mode != libvirt.disk_cachemodes.end())
+        domain.disk_cache = mode->second;
+    domain.disk_discard = libvirt.hw_disk_discard;
+    domain.disk_format = libvirt.images_type == "raw" ? "raw" : "qcow2";
+    domain.instances_path = config.instances_path;
+    domain.sysinfo_serial = libvirt.sysinfo_serial;
+    domain.rng_device = libvirt.rng_dev_path;
+    domain.balloon_period = static_cast<unsigned>(libvirt.mem_stats_period.count());
+    domain.vnc = config.vnc.enabled;
+    domain.vnc_listen = config.vnc.server_listen;
+    domain.pointer_tablet = libvirt.pointer_model == "usbtablet";
+    domain.realtime_priority = libvirt.realtime_scheduler_priority;
+    domain.pcie_ports = libvirt.num_pcie_ports;
+    domain.shared_cpus = config.compute.cpu_shared_set;
+    out.cache.instances_path = config.instances_path;
+    out.cache.subdirectory = config.image_cache.subdirectory_name;
+    out.cache.force_raw_images = config.images.force_raw_images;
+    out.files.instances_path = config.instances_path;
+    out.files.copy_on_write = libvirt.images_type != "raw";
+    out.topology.shared_cpus = config.compute.cpu_shared_set;
+    out.topology.dedicated_cpus = config.compute.cpu_dedicated_set;
+    for (const auto& pages : config.compute.reserved_huge_pages)
+        out.topology.reserved_pages[static_cast<int>(pages.node)][pages.size] =
+            static_cast<std::int64_t>(pages.count);
+    out.vnc_proxyclient_address = config.vnc.server_proxyclient_address;
+    out.soft_reboot_timeout = libvirt.wait_soft_reboot;
+    return out;
+}
+
+tasks::TaskOptions task_options(const config::Config& config, const objects::Release& release) {
+    tasks::TaskOptions out;
+    out.host = config.host;
+    out.guest.name_template = config.instance_name_template;
+    out.guest.package_version = release.package_version;
+    if (const auto machine = config.libvirt.hw_machine_type.find("x86_64");
+        machine != config.libvirt.hw_machine_type.end())
+        out.guest.machine_type = machine->second;
+    out.guest.force_config_drive = config.config_drive.force;
+    out.guest.ephemeral_format = config.images.default_ephemeral_format;
+    out.vif_plugging_is_fatal = config.networking.vif_plugging_is_fatal;
+    out.vif_plugging_timeout = config.networking.vif_plugging_timeout;
+    out.network_allocate_retries = config.networking.network_allocate_retries;
+    out.max_concurrent_builds = config.compute.max_concurrent_builds;
+    out.shutdown_timeout = config.shutdown.guest_timeout;
+    out.shutdown_retry_interval = config.shutdown.guest_retry_interval;
+    out.track_instance_changes = config.compute.track_instance_changes;
+    out.vnc_enabled = config.vnc.enabled;
+    out.novncproxy_base_url = config.vnc.novncproxy_base_url;
+    out.console_token_ttl = config.vnc.token_ttl;
+    out.config_drive_vfat = config.config_drive.format == "vfat";
+    out.dhcp_domain = config.config_drive.dhcp_domain;
+    out.virt_type = config.libvirt.virt_type;
+    return out;
+}
+
+tasks::TrackerOptions tracker_options(const config::Config& config) {
+    const auto& compute = config.compute;
+    tasks::TrackerOptions out;
+    out.host = config.host;
+    out.my_ip = config.my_ip;
+    out.state_path = config.state_path;
+    out.virt_type = config.libvirt.virt_type;
+    out.cpu_sets_configured =
+        !compute.cpu_shared_set.empty() || !compute.cpu_dedicated_set.empty();
+    out.packing = compute.packing_host_numa_cells_allocation_strategy;
+    out.inventory.cpu_allocation_ratio = compute.cpu_allocation_ratio;
+    out.inventory.ram_allocation_ratio = compute.ram_allocation_ratio;
+    out.inventory.disk_allocation_ratio = compute.disk_allocation_ratio;
+    out.inventory.initial_cpu_allocation_ratio = compute.initial_cpu_allocation_ratio;
+    out.inventory.initial_ram_allocation_ratio = compute.initial_ram_allocation_ratio;
+    out.inventory.initial_disk_allocation_ratio = compute.initial_disk_allocation_ratio;
+    out.inventory.reserved_host_cpus = compute.reserved_host_cpus;
+    out.inventory.reserved_host_memory_mib =
+        static_cast<std::int64_t>(compute.reserved_host_memory);
+    out.inventory.reserved_host_disk_mib = static_cast<std::int64_t>(compute.reserved_host_disk);
+    for (const auto& type : compute.image_type_exclude_list)
+        out.excluded_image_types.insert(lower(type));
+    out.association_refresh = compute.resource_provider_association_refresh;
+    return out;
+}
+
+} // namespace novalet::app

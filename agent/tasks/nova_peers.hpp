@@ -1,0 +1,52 @@
+#pragma once
+// Networks and Images over the real clients and the conductor.
+#include "agent/clients/glance.hpp"
+#include "agent/clients/neutron.hpp"
+#include "agent/tasks/services.hpp"
+
+namespace novalet::tasks {
+
+class NovaNetworks final : public Networks {
+  public:
+    NovaNetworks(clients::Neutron& neutron, objects::Conductor& conductor, std::string host);
+    [[nodiscard]] Result<Json> allocate(const rpc::Context& context,
+                                        objects::Object& instance,
+                                        const Json& requested_networks,
+                                        const Json& security_groups) override;
+    [[nodiscard]] Result<void> deallocate(const rpc::Context& context,
+                                          objects::Object& instance,
+                                          const Json& requested_networks) override;
+    [[nodiscard]] Result<Json> refresh(const rpc::Context& context,
+                                       objects::Object& instance,
+                                       const std::string& port) override;
+    [[nodiscard]] Result<Json> bind_to_host(const rpc::Context& context,
+                                            objects::Object& instance) override;
+
+  private:
+    [[nodiscard]] clients::NetworkOwner owner_of(const objects::Object& instance) const;
+    clients::Neutron& neutron_;
+    objects::Conductor& conductor_;
+    const std::string host_;
+};
+
+class NovaImages final : public Images {
+  public:
+    explicit NovaImages(clients::Glance& glance) : glance_(glance) {}
+    [[nodiscard]] std::unique_ptr<hypervisor::ImageSource>
+    for_request(const rpc::Context& context) override;
+
+  private:
+    clients::Glance& glance_;
+};
+
+/// For an agent whose configuration sends no notifications.
+class NoNotifications final : public Notifier {
+  public:
+    void instance_action(const rpc::Context& /*context*/,
+                         const objects::Object& /*instance*/,
+                         const std::string& /*action*/,
+                         const std::string& /*phase*/,
+                         const Error* /*error*/) override {}
+};
+
+} // namespace novalet::tasks

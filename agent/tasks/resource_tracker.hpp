@@ -1,0 +1,82 @@
+#pragma once
+// The host's books over time: claims, the audit, ComputeNode record and Placement provider
+// (reference 04 §7, 05). The ledger is one value under a short lock; no lock is held over I/O but
+// the one that keeps two reports from overtaking each other.
+#include "agent/clients/placement.hpp"
+#include "agent/objects/conductor.hpp"
+#include "agent/tasks/services.hpp"
+#include "scheduler_hooks/claims/ledger.hpp"
+#include "scheduler_hooks/placement/provider.hpp"
+
+#include <atomic>
+#include <filesystem>
+
+namespace novalet::tasks {
+
+struct TrackerOptions {
+    std::string host;
+    std::string my_ip;
+    std::filesystem::path state_path; ///< for the compute_id file
+    std::string virt_type = "kvm";
+    bool cpu_sets_configured = false;
+    bool packing = false;
+    scheduler_hooks::placement::InventoryOptions inventory;
+    std::set<std::string> excluded_image_types;
+    Seconds association_refresh{300};
+};
+
+class ResourceTracker final : public Resources {
+  public:
+    ResourceTracker(TrackerOptions options,
+                    objects::Conductor& conductor,
+                    hypervisor::Hypervisor& hypervisor,
+                    clients::Placement& placement,
+                    TaskPool& pool);
+    ~ResourceTracker() override;
+
+    /// The first audit: ComputeNode found or created, provider made. Errors stop the start.
+    [[nodiscard]] Result<void> start();
+    /// The periodic audit; errors are logged.
+    void audit();
+    [[nodiscard]] std::string node_name() const;
+
+    [[nodiscard]] Result<void>
+    claim(const rpc::Context& context, objects::Object& instance, const Json& limits) override;
+    void drop(const rpc::Context& context, objects::Object& instance, bool unset_host) override;
+    void update(const objects::Object& instance) override;
+    void build_finished(bool ok) override;
+    [[nodiscard]] Result<void> delete_allocation(const std::string& consumer) override;
+    [[nodiscard]] Result<void> set_enabled(bool enabled) override;
+
+  private:
+    [[nodiscard]] Result<void> refresh(bool startup);
+    [[nodiscard]] Result<void> find_or_create_node(const rpc::Context& context);
+    [[nodiscard]] Result<void> read_claims(const rpc::Context& context);
+    [[nodiscard]] Result<void> report(const rpc::Context& context, bool with_placement);
+    [[nodiscard]] Result<void> sync_placement(const rpc::Context& context);
+    void report_soon();
+    void set_facts(objects::Object& node) const;
+    void set_usage(objects::Object& node);
+    [[nodiscard]] scheduler_hooks::claims::HostCapacity capacity() const;
+    [[nodiscard]] scheduler_hooks::placement::HostDescription description() const;
+
+    const TrackerOptions options_;
+    objects::Conductor& conductor_;
+    hypervisor::Hypervisor& hypervisor_;
+    clients::Placement& placement_;
+    TaskPool& pool_;
+
+    std::mutex ledger_mutex_; ///< guards ledger_ and failed_builds_
+    scheduler_hooks::claims::Ledger ledger_;
+    unsigned failed_builds_ = 0;
+    std::mutex report_mutex_; ///< guards facts_, node_ and provider_; held over reports
+    hypervisor::HostFacts facts_;
+    objects::Object node_;
+    std::unique_ptr<clients::ProviderSync> provider_;
+    std::optional<bool> disabled_;
+    mutable std::mutex name_mutex_;
+    std::string node_name_;
+    std::atomic<bool> report_queued_{false};
+};
+
+} // namespace novalet::tasks
