@@ -141,12 +141,17 @@ const std::vector<std::string> instance_children{"ComputeNode",
 const std::vector<std::string> node_children{
     "ComputeNode", "HVSpec", "PciDevicePool", "PciDevicePoolList"};
 
+std::vector<std::string> with(std::vector<std::string> children, const char* one_more) {
+    children.emplace_back(one_more);
+    return children;
+}
+
 /// Classes reachable from a root (reference 02 §2.1); the root itself is added by the caller.
 const std::map<std::string, std::vector<std::string>, std::less<>> children{
     {"Instance", instance_children},
     {"InstanceList", instance_children},
     {"BlockDeviceMapping", instance_children},
-    {"BlockDeviceMappingList", instance_children},
+    {"BlockDeviceMappingList", with(instance_children, "BlockDeviceMapping")},
     {"ComputeNode", node_children},
     {"ComputeNodeList", node_children},
     {"Service", node_children},
