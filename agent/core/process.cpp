@@ -3,6 +3,7 @@
 #include "agent/core/file.hpp"
 #include "agent/core/text.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -77,6 +78,9 @@ std::vector<char*> pointers(const std::vector<std::string>& words) {
     return out;
 }
 
+/// How often a stop token is looked at; nothing wakes poll() for it.
+constexpr Milliseconds stop_check{200};
+
 void set_nonblocking(const Fd& fd) {
     fcntl(fd.get(), F_SETFL, fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
 }
@@ -125,7 +129,8 @@ class NoPipeSignal {
     bool was_pending_ = false;
 };
 
-/// Feeds the input and collects both outputs until both ends are closed or the deadline passes.
+/// Feeds the input and collects both outputs until both ends are closed, the deadline passes or the
+/// stop token says so.
 bool converse(const ProcessRequest& request,
               Fd input,
               const Fd& out,
@@ -145,9 +150,11 @@ bool converse(const ProcessRequest& request,
         std::array<pollfd, 3> waits{pollfd{out_open ? out.get() : -1, POLLIN, 0},
                                     pollfd{err_open ? err.get() : -1, POLLIN, 0},
                                     pollfd{input.get(), POLLOUT, 0}};
-        if (deadline.passed())
+        if (deadline.passed() || request.stop.stop_requested())
             return false;
-        if (poll(waits.data(), waits.size(), static_cast<int>(deadline.left().count())) < 0 &&
+        const auto patience =
+            request.stop.stop_possible() ? std::min(stop_check, deadline.left()) : deadline.left();
+        if (poll(waits.data(), waits.size(), static_cast<int>(patience.count())) < 0 &&
             errno != EINTR)
             return false;
         if (out_open && waits[0].revents != 0)
@@ -202,6 +209,8 @@ class SystemProcesses final : public ProcessRunner {
         int status = 0;
         while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
         }
+        if (!finished && request.stop.stop_requested())
+            return fail(Code::Cancelled, request.argv[0] + " was stopped before its end");
         if (!finished)
             return fail(Code::Timeout,
                         cat(request.argv[0],

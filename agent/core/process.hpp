@@ -5,6 +5,7 @@
 #include "agent/core/result.hpp"
 
 #include <cstdint>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@ struct ProcessRequest {
     std::uint64_t max_address_space = 0; ///< bytes (RLIMIT_AS); 0 = no limit
     std::uint64_t max_cpu_seconds = 0;   ///< RLIMIT_CPU; 0 = no limit
     std::size_t max_output = 4U << 20U;  ///< bytes kept of each stream; the rest is dropped
+    std::stop_token stop{};              ///< asked to stop: SIGKILL within 200 ms
 };
 
 struct ProcessOutcome {
@@ -31,7 +33,7 @@ class ProcessRunner {
   public:
     virtual ~ProcessRunner() = default;
     /// Ok even when the program failed (see exit_status); an error when it could not be started
-    /// (NotFound) or was killed at the deadline (Timeout).
+    /// (NotFound) or was killed at the deadline (Timeout) or by the stop token (Cancelled).
     [[nodiscard]] virtual Result<ProcessOutcome> run(const ProcessRequest& request) = 0;
     /// Like run, but a non-zero exit is an error whose text has the first line of stderr.
     [[nodiscard]] Result<ProcessOutcome> check(const ProcessRequest& request);
