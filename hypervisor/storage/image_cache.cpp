@@ -3,13 +3,14 @@
 #include "agent/core/digest.hpp"
 #include "agent/core/file.hpp"
 #include "agent/core/log.hpp"
+#include "agent/core/metrics.hpp"
 #include "agent/core/text.hpp"
-#include "agent/core/uuid.hpp"
-#include "hypervisor/storage/image_inspector.hpp"
+#include "hypervisor/storage/file_lock.hpp"
+#include "hypervisor/storage/part_file.hpp"
 
-#include <cerrno>
+#include <algorithm>
+#include <array>
 #include <fcntl.h>
-#include <optional>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,43 +19,53 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view part_mark = ".part-";
-
-Failure file_failure(const std::string& what) {
-    return fail(errno == ENOSPC || errno == EDQUOT ? Code::ResourceExhausted : Code::Unavailable,
-                cat(what, ": ", errno_text(errno)));
-}
-
-/// A file that disappears unless it was kept by renaming it.
-class PartFile {
-  public:
-    explicit PartFile(const fs::path& target)
-        : path_(cat(target.string(), part_mark, new_uuid_hex().substr(0, 8))) {}
-    PartFile(const PartFile&) = delete;
-    PartFile& operator=(const PartFile&) = delete;
-    ~PartFile() { unlink(path_.c_str()); }
-    [[nodiscard]] const fs::path& path() const { return path_; }
-
-    /// Complete and on disk under the final name.
-    [[nodiscard]] Result<void> keep_as(const fs::path& target) const {
-        const Fd file(open(path_.c_str(), O_RDONLY | O_CLOEXEC));
-        if (!file || fdatasync(file.get()) != 0)
-            return file_failure("sync of " + path_.string());
-        if (rename(path_.c_str(), target.c_str()) != 0)
-            return file_failure("rename to " + target.string());
-        const Fd folder(open(target.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-        if (!folder || fsync(folder.get()) != 0)
-            return file_failure("sync of " + target.parent_path().string());
-        return {};
-    }
-
-  private:
-    fs::path path_;
-};
+constexpr std::array filesystems{
+    "ext2", "ext3", "ext4", "xfs", "btrfs", "vfat", "msdos", "ntfs", "swap"};
+constexpr Milliseconds format_timeout{600000};
 
 void touch(const fs::path& path) {
     // The cache of a host is cleaned by age of use; failing to note a use does no harm now.
     [[maybe_unused]] const int touched = utimensat(AT_FDCWD, path.c_str(), nullptr, 0);
+}
+
+/// The name of the base file that an unfinished file was to become; empty for other files.
+/// nova-compute's own unfinished files end in .part and .converted.
+std::string unfinished_base(const std::string& name) {
+    if (const auto at = name.find(part_mark); at != std::string::npos)
+        return name.substr(0, at);
+    for (const std::string_view end : {".part", ".converted"})
+        if (name.size() > end.size() && name.ends_with(end))
+            return name.substr(0, name.size() - end.size());
+    return {};
+}
+
+bool can_do_direct_io(const fs::path& folder) {
+    const PartFile probe(folder / ".directio");
+    const Fd file(
+        open(probe.path().c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_DIRECT, 0600));
+    return static_cast<bool>(file);
+}
+
+/// nova.privsep.fs names the base by the md5 of the file system's name.
+std::string filesystem_mark(const std::string& filesystem) {
+    auto digest = Digest::create("md5");
+    if (!digest)
+        return filesystem; // an OpenSSL without md5: any stable name will do on this host
+    digest->update(filesystem);
+    return digest->finish().substr(0, 7);
+}
+
+std::vector<std::string> format_command(const std::string& filesystem, const fs::path& file) {
+    if (filesystem == "swap")
+        return {"mkswap", file.string()};
+    std::vector<std::string> argv{"mkfs." + filesystem};
+    if (filesystem == "ext2" || filesystem == "ext3" || filesystem == "ext4" ||
+        filesystem == "ntfs")
+        argv.emplace_back("-F"); // it is no block device, and that is right
+    argv.emplace_back(filesystem == "vfat" || filesystem == "msdos" ? "-n" : "-L");
+    argv.emplace_back("ephemeral0");
+    argv.push_back(file.string());
+    return argv;
 }
 
 } // namespace
@@ -67,6 +78,7 @@ class ImageCache::Turn {
     ~Turn() {
         if (!held_)
             return;
+        file_ = FileLock(); // first the file: who comes next in this process must find it free
         {
             const std::lock_guard lock(cache_.mutex_);
             cache_.busy_.erase(name_);
@@ -74,22 +86,19 @@ class ImageCache::Turn {
         cache_.freed_.notify_all();
     }
 
-    Result<void> take(const std::stop_token& stop) {
-        std::unique_lock lock(cache_.mutex_);
-        if (!cache_.freed_.wait(lock, stop, [this] { return !cache_.busy_.contains(name_); }))
-            return fail(Code::Cancelled, "stopped while waiting for image " + name_);
-        cache_.busy_.insert(name_);
-        held_ = true;
-        lock.unlock();
-        const auto path = cache_.options_.instances_path / "locks" / ("nova-" + name_);
-        file_ = Fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
-        if (!file_)
-            return file_failure("lock file " + path.string());
-        struct flock whole {};
-        whole.l_type = F_WRLCK;
-        whole.l_whence = SEEK_SET;
-        if (fcntl(file_.get(), F_SETLKW, &whole) != 0)
-            return file_failure("lock of " + path.string());
+    [[nodiscard]] Result<void> take(const std::stop_token& stop) {
+        const auto deadline = Deadline::after(cache_.options_.patience);
+        {
+            std::unique_lock lock(cache_.mutex_);
+            const bool free = cache_.freed_.wait_until(
+                lock, stop, deadline.time(), [this] { return !cache_.busy_.contains(name_); });
+            if (!free)
+                return fail(stop.stop_requested() ? Code::Cancelled : Code::Timeout,
+                            cat("gave up waiting for base file ", name_, ", which others make"));
+            cache_.busy_.insert(name_);
+            held_ = true;
+        }
+        NOVALET_ASSIGN(file_, FileLock::take(cache_.locks_ / ("nova-" + name_), stop, deadline));
         return {};
     }
 
@@ -97,57 +106,158 @@ class ImageCache::Turn {
     ImageCache& cache_;
     const std::string name_;
     bool held_ = false;
-    Fd file_;
+    FileLock file_;
+};
+
+/// One of the downloads that may run at once.
+class ImageCache::DownloadPlace {
+  public:
+    explicit DownloadPlace(ImageCache& cache) : cache_(cache) {}
+    DownloadPlace(const DownloadPlace&) = delete;
+    DownloadPlace& operator=(const DownloadPlace&) = delete;
+    ~DownloadPlace() {
+        if (!held_)
+            return;
+        {
+            const std::lock_guard lock(cache_.mutex_);
+            --cache_.downloads_;
+        }
+        cache_.freed_.notify_all();
+    }
+
+    [[nodiscard]] Result<void> take(const std::stop_token& stop) {
+        const unsigned most = cache_.options_.max_concurrent_downloads;
+        const auto deadline = Deadline::after(cache_.options_.patience);
+        std::unique_lock lock(cache_.mutex_);
+        const bool free = cache_.freed_.wait_until(
+            lock, stop, deadline.time(), [&] { return most == 0 || cache_.downloads_ < most; });
+        if (!free)
+            return fail(stop.stop_requested() ? Code::Cancelled : Code::Timeout,
+                        cat("gave up waiting for one of ", most, " downloads to end"));
+        ++cache_.downloads_;
+        held_ = true;
+        return {};
+    }
+
+  private:
+    ImageCache& cache_;
+    bool held_ = false;
 };
 
 ImageCache::ImageCache(CacheOptions options, ProcessRunner& processes)
     : options_(std::move(options)), folder_(options_.instances_path / options_.subdirectory),
-      processes_(processes), qemu_img_(processes) {}
+      locks_(options_.instances_path / "locks"), processes_(processes),
+      qemu_img_(processes, options_.qemu_img) {}
 
 Result<void> ImageCache::prepare() {
     std::error_code error;
-    for (const auto& folder :
-         {options_.instances_path, folder_, options_.instances_path / "locks"}) {
+    for (const auto& folder : {options_.instances_path, folder_, locks_}) {
         fs::create_directories(folder, error);
         if (error)
             return fail(Code::Unavailable,
                         cat("folder ", folder.string(), " cannot be made: ", error.message()));
     }
-    for (const auto& entry : fs::directory_iterator(folder_, error))
-        if (entry.path().filename().string().find(part_mark) != std::string::npos) {
-            log::info("removing an unfinished image", {{"file", entry.path().string()}});
-            fs::remove(entry.path(), error);
-        }
+    direct_io_ = can_do_direct_io(folder_);
+    remove_unfinished();
     return {};
 }
 
+void ImageCache::remove_unfinished() const {
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(folder_, error)) {
+        const std::string base = unfinished_base(entry.path().filename().string());
+        if (base.empty())
+            continue;
+        // Whoever makes a base file holds its lock: it may be another host on shared storage.
+        const auto lock = FileLock::try_take(locks_ / ("nova-" + base));
+        if (!lock) {
+            log::info("an unfinished image is left to who is at work on it",
+                      {{"file", entry.path().string()}, {"reason", lock.error().text}});
+            continue;
+        }
+        log::info("removing an unfinished image", {{"file", entry.path().string()}});
+        std::error_code failed;
+        fs::remove(entry.path(), failed);
+        if (failed)
+            log::warning("an unfinished image cannot be removed",
+                         {{"file", entry.path().string()}, {"error", failed.message()}});
+    }
+}
+
 Result<BaseImage> ImageCache::describe(const fs::path& path) const {
-    const Fd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    const Fd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
     if (!file)
         return file_failure("open " + path.string());
     // Its own content decides, for bases that nova-compute made as well.
-    NOVALET_ASSIGN(const auto image, inspect_image(file.get(), "", path.filename().string()));
+    const auto image = inspect_image(file.get(), "", path.filename().string(), options_.inspection);
+    if (!image)
+        return fail_as("InvalidDiskInfo",
+                       image.error().code,
+                       cat("Disk info file is invalid: Base image failed safety check: ",
+                           image.error().text,
+                           " (",
+                           path.string(),
+                           ")"));
     touch(path);
-    return BaseImage{path, image.format == "qcow2" ? "qcow2" : "raw", image.virtual_size};
+    return BaseImage{path, image->qemu_format, image->virtual_size};
 }
 
-Result<void> ImageCache::fetch(const ImageId& image, ImageSource& source, const fs::path& target) {
+Result<void> ImageCache::download(const ImageId& image,
+                                  ImageSource& source,
+                                  const fs::path& part,
+                                  const std::stop_token& stop) {
+    DownloadPlace place(*this);
+    NOVALET_TRY(place.take(stop));
+    log::info("fetching image", {{"image", image.str()}});
+    metrics::counter("novalet_image_downloads_total", "Images fetched into the cache.").add();
+    const Fd file(open(part.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+    if (!file)
+        return file_failure("open " + part.string());
+    return source.fetch(image, file.get());
+}
+
+Result<void> ImageCache::fetch(const ImageId& image,
+                               ImageSource& source,
+                               const fs::path& target,
+                               const std::stop_token& stop) {
     NOVALET_ASSIGN(const auto claimed, source.disk_format(image));
+    if (claimed.empty()) // an empty claim would switch the comparison off
+        return fail_as("ImageUnacceptable",
+                       Code::InvalidArgument,
+                       cat("Image ", image.str(), " is unacceptable: it has no disk_format"));
     const PartFile part(target);
-    InspectedImage inspected;
-    {
-        const Fd file(open(part.path().c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
-        if (!file)
-            return file_failure("create " + part.path().string());
-        NOVALET_TRY(source.fetch(image, file.get()));
-        NOVALET_ASSIGN(inspected, inspect_image(file.get(), claimed, image.str()));
-    }
-    const bool as_it_is = inspected.format == "raw" || inspected.format == "iso" ||
-                          (inspected.format == "qcow2" && !options_.force_raw_images);
-    if (as_it_is)
+    NOVALET_ASSIGN(const auto file, part.create());
+    NOVALET_TRY(download(image, source, part.path(), stop));
+    NOVALET_ASSIGN(const auto inspected,
+                   inspect_image(file.get(), claimed, image.str(), options_.inspection));
+    if (inspected.qemu_format == "raw" ||
+        (inspected.qemu_format == "qcow2" && !options_.force_raw_images))
         return part.keep_as(target);
     const PartFile converted(target);
-    NOVALET_TRY(qemu_img_.convert(part.path(), inspected.format, converted.path(), "raw"));
+    NOVALET_ASSIGN(const auto raw, converted.create());
+    if (auto made = qemu_img_.convert(
+            part.path(), inspected.qemu_format, converted.path(), "raw", direct_io_, stop);
+        !made) {
+        const Code code = made.error().code;
+        if (code == Code::Cancelled || code == Code::ResourceExhausted || code == Code::NotFound)
+            return made; // says something about this host, nothing about the image
+        return fail_as("ImageUnacceptable",
+                       code,
+                       cat("Image ",
+                           image.str(),
+                           " is unacceptable: Unable to convert image to raw: ",
+                           made.error().text));
+    }
+    // An image inside the image would be taken for the image by whoever looks at the content.
+    NOVALET_ASSIGN(const auto result,
+                   inspect_image(raw.get(), "", image.str(), options_.inspection));
+    if (result.qemu_format != "raw")
+        return fail_as("ImageUnacceptable",
+                       Code::InvalidArgument,
+                       cat("Image ",
+                           image.str(),
+                           " is unacceptable: Converted to raw, but format is now ",
+                           result.format));
     return converted.keep_as(target);
 }
 
@@ -158,10 +268,8 @@ ImageCache::base(const ImageId& image, ImageSource& source, const std::stop_toke
     Turn turn(*this, name);
     NOVALET_TRY(turn.take(stop));
     std::error_code error;
-    if (!fs::exists(path, error)) {
-        log::info("fetching image", {{"image", image.str()}});
-        NOVALET_TRY(fetch(image, source, path));
-    }
+    if (!fs::exists(path, error))
+        NOVALET_TRY(fetch(image, source, path, stop));
     return describe(path);
 }
 
@@ -176,28 +284,32 @@ Result<void> ImageCache::copy_plain(const ImageId& image,
     std::error_code error;
     if (!fs::exists(path, error)) {
         const PartFile part(path);
-        {
-            const Fd file(open(part.path().c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
-            if (!file)
-                return file_failure("create " + part.path().string());
-            NOVALET_TRY(source.fetch(image, file.get()));
-        }
+        NOVALET_ASSIGN(const auto file, part.create());
+        NOVALET_TRY(download(image, source, part.path(), stop));
         NOVALET_TRY(part.keep_as(path));
     }
-    fs::copy_file(path, target, fs::copy_options::overwrite_existing, error);
+    touch(path);
+    const PartFile copy(target);
+    fs::copy_file(path, copy.path(), error);
     if (error)
-        return fail(Code::Unavailable,
+        return fail(error == std::errc::no_space_on_device ? Code::ResourceExhausted
+                                                           : Code::Unavailable,
                     cat("copy of ", path.string(), " to ", target.string(), ": ", error.message()));
-    return {};
+    return copy.keep_as(target);
 }
 
 Result<BaseImage> ImageCache::blank_base(std::uint64_t bytes,
                                          const std::string& filesystem,
                                          const std::stop_token& stop) {
-    const bool swap = filesystem == "swap";
+    if (std::find(filesystems.begin(), filesystems.end(), filesystem) == filesystems.end())
+        return fail_as("InvalidBDMFormat",
+                       Code::InvalidArgument,
+                       cat("Block Device Mapping is Invalid: guest_format '",
+                           cut_utf8(filesystem, 64),
+                           "' is not supported"));
     const std::string name =
-        swap ? cat("swap_", bytes >> 20U)
-             : cat("ephemeral_", bytes >> 30U, '_', sha1_hex(filesystem).substr(0, 7));
+        filesystem == "swap" ? cat("swap_", bytes >> 20U)
+                             : cat("ephemeral_", bytes >> 30U, '_', filesystem_mark(filesystem));
     const auto path = folder_ / name;
     Turn turn(*this, name);
     NOVALET_TRY(turn.take(stop));
@@ -206,16 +318,9 @@ Result<BaseImage> ImageCache::blank_base(std::uint64_t bytes,
         const PartFile part(path);
         NOVALET_TRY(qemu_img_.create(part.path(), "raw", bytes));
         ProcessRequest request;
-        if (swap)
-            request.argv = {"mkswap", "--", part.path().string()};
-        else if (filesystem == "vfat")
-            request.argv = {"mkfs.vfat", "-n", "ephemeral0", part.path().string()};
-        else if (filesystem == "ntfs")
-            request.argv = {
-                "mkfs.ntfs", "--fast", "--force", "--label", "ephemeral0", part.path().string()};
-        else
-            request.argv = {"mkfs." + filesystem, "-F", "-L", "ephemeral0", part.path().string()};
-        request.timeout = Milliseconds(600000);
+        request.argv = format_command(filesystem, part.path());
+        request.timeout = format_timeout;
+        request.stop = stop;
         NOVALET_TRY(processes_.check(request));
         NOVALET_TRY(part.keep_as(path));
     }
