@@ -9,6 +9,7 @@
 #include "agent/rpc/bus_caller.hpp"
 #include "agent/rpc/replier.hpp"
 #include "agent/rpc/server.hpp"
+#include "agent/tasks/bus_notifier.hpp"
 #include "agent/tasks/nova_peers.hpp"
 #include "agent/tasks/periodic.hpp"
 #include "agent/tasks/resource_tracker.hpp"
@@ -48,7 +49,7 @@ struct Agent::Parts {
     tasks::EventWaiters waiters;
     std::unique_ptr<tasks::NovaNetworks> networks;
     std::unique_ptr<tasks::NovaImages> images;
-    tasks::NoNotifications notifier;
+    std::unique_ptr<tasks::Notifier> notifier;
     std::unique_ptr<tasks::ResourceTracker> tracker;
     std::unique_ptr<tasks::Services> services;
     std::unique_ptr<tasks::Router> router;
@@ -124,8 +125,7 @@ Result<void> Agent::Parts::know_release() {
     wish.release = config.compat.release;
     wish.service_version = static_cast<int>(config.compat.service_version);
     NOVALET_ASSIGN(auto found,
-                   objects::detect_release(
-                       *conductor, wish, config.intervals.service_down_time));
+                   objects::detect_release(*conductor, wish, config.intervals.service_down_time));
     const auto context = rpc::Context::admin();
     NOVALET_ASSIGN(service, conductor->service(config.host, binary, context));
     found.release.service_version = objects::version_to_report(found, service);
@@ -164,22 +164,25 @@ Result<void> Agent::Parts::register_service() {
 Result<void> Agent::Parts::compose() {
     const auto release = conductor->profile();
     network_pool = std::make_unique<tasks::TaskPool>(network_threads);
-    pool = std::make_unique<tasks::TaskPool>(task_threads_beside_builds +
-                                             config.compute.task_threads +
-                                             config.compute.max_concurrent_builds);
+    pool =
+        std::make_unique<tasks::TaskPool>(task_threads_beside_builds + config.compute.task_threads +
+                                          config.compute.max_concurrent_builds);
     queues = std::make_unique<tasks::InstanceQueues>(*pool);
     networks = std::make_unique<tasks::NovaNetworks>(neutron, *conductor, config.host);
     images = std::make_unique<tasks::NovaImages>(glance);
     tracker = std::make_unique<tasks::ResourceTracker>(
         tracker_options(config), *conductor, *hypervisor, placement, *pool);
-    services = std::make_unique<tasks::Services>(tasks::Services{task_options(config, *release),
+    const auto options = task_options(config, *release);
+    notifier =
+        std::make_unique<tasks::BusNotifier>(*bus, *conductor, config.notifications, options);
+    services = std::make_unique<tasks::Services>(tasks::Services{options,
                                                                  *bus,
                                                                  *conductor,
                                                                  *hypervisor,
                                                                  *networks,
                                                                  *tracker,
                                                                  *images,
-                                                                 notifier,
+                                                                 *notifier,
                                                                  *journal,
                                                                  *queues,
                                                                  *pool,
@@ -215,8 +218,7 @@ void Agent::Parts::sync_power_state(const InstanceUuid& uuid) {
     const int state = static_cast<int>(info->state);
     if (instance->get("power_state").as_int() != state) {
         instance->set("power_state", state);
-        if (const auto saved =
-                tasks::save_instance({*conductor, config.host}, context, *instance);
+        if (const auto saved = tasks::save_instance({*conductor, config.host}, context, *instance);
             !saved) {
             log::warning("a power state could not be saved", {{"error", saved.error().text}});
             return;
@@ -228,8 +230,8 @@ void Agent::Parts::sync_power_state(const InstanceUuid& uuid) {
         return;
     log::info("the guest ended by itself; the server is stopped", {{"instance", uuid.str()}});
     instance->set("vm_state", "stopped");
-    if (const auto saved = tasks::save_instance(
-            {*conductor, config.host}, context, *instance, {std::nullopt});
+    if (const auto saved =
+            tasks::save_instance({*conductor, config.host}, context, *instance, {std::nullopt});
         !saved)
         log::warning("the server could not be set to stopped", {{"error", saved.error().text}});
 }
@@ -245,10 +247,11 @@ void Agent::Parts::on_guest_event(const hypervisor::GuestEvent& event) {
 
 void Agent::Parts::start_periodic() {
     periodic = std::make_unique<tasks::Periodic>(*pool);
-    const auto add = [this](const char* name, Seconds interval, Seconds first, std::function<void()> body) {
-        if (interval > Seconds(0))
-            periodic->add(name, interval, first, std::move(body));
-    };
+    const auto add =
+        [this](const char* name, Seconds interval, Seconds first, std::function<void()> body) {
+            if (interval > Seconds(0))
+                periodic->add(name, interval, first, std::move(body));
+        };
     const auto& every = config.intervals;
     add("heartbeat", every.report_interval, every.report_interval, [this] { heartbeat(); });
     add("audit", every.update_resources, every.update_resources, [this] { tracker->audit(); });
@@ -264,9 +267,10 @@ void Agent::Parts::start_periodic() {
         if (const auto guests = hypervisor->list())
             for (const auto& guest : *guests)
                 if (!queues->busy(guest.uuid.str()))
-                    queues->post(guest.uuid.str(), [this, uuid = guest.uuid](const std::stop_token&) {
-                        sync_power_state(uuid);
-                    });
+                    queues->post(guest.uuid.str(),
+                                 [this, uuid = guest.uuid](const std::stop_token&) {
+                                     sync_power_state(uuid);
+                                 });
     });
     if (const auto period = readiness.watchdog_period())
         periodic->add("watchdog", *period, *period, [this] {
@@ -294,9 +298,9 @@ Result<void> Agent::start(const std::stop_token& stop) {
     auto& p = *parts_;
     NOVALET_TRY(p.open_journal());
     if (!p.config.telemetry.listen.empty()) {
-        NOVALET_ASSIGN(p.endpoint,
-                       telemetry::Endpoint::start(p.config.telemetry.listen,
-                                                  [&p] { return p.health(); }));
+        NOVALET_ASSIGN(p.endpoint, telemetry::Endpoint::start(p.config.telemetry.listen, [&p] {
+                           return p.health();
+                       }));
     }
     NOVALET_TRY(p.connect(stop));
     NOVALET_TRY(p.know_release());

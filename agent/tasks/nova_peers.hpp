@@ -39,14 +39,4 @@ class NovaImages final : public Images {
     clients::Glance& glance_;
 };
 
-/// For an agent whose configuration sends no notifications.
-class NoNotifications final : public Notifier {
-  public:
-    void instance_action(const rpc::Context& /*context*/,
-                         const objects::Object& /*instance*/,
-                         const std::string& /*action*/,
-                         const std::string& /*phase*/,
-                         const Error* /*error*/) override {}
-};
-
 } // namespace novalet::tasks

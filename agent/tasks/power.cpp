@@ -34,8 +34,10 @@ struct Power {
 
     /// The guest as it has to be defined, with the interfaces as Neutron knows them now.
     Result<hypervisor::GuestSpec> guest() {
-        NOVALET_TRY(services.conductor.load(
-            instance, {"flavor", "system_metadata", "info_cache", "numa_topology"}, request.context));
+        NOVALET_TRY(
+            services.conductor.load(instance,
+                                    {"flavor", "system_metadata", "info_cache", "numa_topology"},
+                                    request.context));
         NOVALET_ASSIGN(const auto info,
                        services.networks.refresh(request.context.elevated(), instance));
         NOVALET_ASSIGN(const auto mappings,
@@ -45,9 +47,9 @@ struct Power {
             documents.push_back(mapping.data());
         NOVALET_ASSIGN(auto spec,
                        guest_spec(instance.data(), documents, info, services.options.guest));
-        NOVALET_ASSIGN(spec.numa,
-                       scheduler_hooks::model::guest_topology_from_json(
-                           instance.get("numa_topology")));
+        NOVALET_ASSIGN(
+            spec.numa,
+            scheduler_hooks::model::guest_topology_from_json(instance.get("numa_topology")));
         if (needs_config_drive(instance.data(), services.options.guest))
             spec.config_drive = hypervisor::ConfigDrive{}; // the existing one is kept
         return spec;
@@ -62,15 +64,25 @@ struct Power {
     }
 };
 
+/// `action` is the name that notifications give the operation (reference 03 §9).
 Result<Json> recorded(Power& power,
                       const char* method,
+                      const char* action,
                       const Progress& progress,
                       const std::function<Result<Json>()>& body) {
     Records records;
     records.event = cat("compute_", method);
     records.event_already_started = progress.resumed();
     progress.step(method);
-    return with_records(power.host, power.request.context, power.instance, records, body);
+    const auto& context = power.request.context;
+    auto& notifier = power.services.notifier;
+    return with_records(power.host, context, power.instance, records, [&]() -> Result<Json> {
+        notifier.instance_action(context, power.instance, action, "start");
+        auto done = body();
+        if (done)
+            notifier.instance_action(context, power.instance, action, "end");
+        return done;
+    });
 }
 
 } // namespace
@@ -80,11 +92,11 @@ Result<Json> stop_instance(Services& services,
                            const Progress& progress,
                            const std::stop_token& /*stop*/) {
     Power power(services, request);
-    return recorded(power, "stop_instance", progress, [&]() -> Result<Json> {
+    return recorded(power, "stop_instance", "power_off", progress, [&]() -> Result<Json> {
         std::vector<TaskState> expected{"powering-off"};
         const auto before = power.state();
-        if (before == hypervisor::PowerState::Shutdown || before == hypervisor::PowerState::NoState ||
-            before == hypervisor::PowerState::Crashed)
+        if (before == hypervisor::PowerState::Shutdown ||
+            before == hypervisor::PowerState::NoState || before == hypervisor::PowerState::Crashed)
             expected.emplace_back(std::nullopt);
         hypervisor::PowerOffOptions options;
         if (request.args["clean_shutdown"].as_bool(true)) {
@@ -105,7 +117,7 @@ Result<Json> start_instance(Services& services,
                             const Progress& progress,
                             const std::stop_token& /*stop*/) {
     Power power(services, request);
-    return recorded(power, "start_instance", progress, [&]() -> Result<Json> {
+    return recorded(power, "start_instance", "power_on", progress, [&]() -> Result<Json> {
         NOVALET_TRY(power.power_on());
         return power.save("active", {"powering-on"});
     });
@@ -118,7 +130,7 @@ Result<Json> reboot_instance(Services& services,
     Power power(services, request);
     const bool hard = request.args["reboot_type"].as_string() == "HARD";
     const std::string suffix = hard ? "_hard" : "";
-    return recorded(power, "reboot_instance", progress, [&]() -> Result<Json> {
+    return recorded(power, "reboot_instance", "reboot", progress, [&]() -> Result<Json> {
         const std::string rebooting = "rebooting" + suffix;
         const std::string pending = "reboot_pending" + suffix;
         const std::string started = "reboot_started" + suffix;
@@ -142,7 +154,7 @@ Result<Json> pause_instance(Services& services,
                             const Progress& progress,
                             const std::stop_token& /*stop*/) {
     Power power(services, request);
-    return recorded(power, "pause_instance", progress, [&]() -> Result<Json> {
+    return recorded(power, "pause_instance", "pause", progress, [&]() -> Result<Json> {
         NOVALET_TRY(services.hypervisor.pause(power.uuid));
         return power.save("paused", {"pausing"});
     });
@@ -153,7 +165,7 @@ Result<Json> unpause_instance(Services& services,
                               const Progress& progress,
                               const std::stop_token& /*stop*/) {
     Power power(services, request);
-    return recorded(power, "unpause_instance", progress, [&]() -> Result<Json> {
+    return recorded(power, "unpause_instance", "unpause", progress, [&]() -> Result<Json> {
         NOVALET_TRY(services.hypervisor.unpause(power.uuid));
         return power.save("active", {"unpausing"});
     });
@@ -164,11 +176,9 @@ Result<Json> suspend_instance(Services& services,
                               const Progress& progress,
                               const std::stop_token& /*stop*/) {
     Power power(services, request);
-    return recorded(power, "suspend_instance", progress, [&]() -> Result<Json> {
-        NOVALET_TRY(
-            services.conductor.load(power.instance, {"system_metadata"}, request.context));
-        power.instance.set_item(
-            "system_metadata", "old_vm_state", power.instance.get("vm_state"));
+    return recorded(power, "suspend_instance", "suspend", progress, [&]() -> Result<Json> {
+        NOVALET_TRY(services.conductor.load(power.instance, {"system_metadata"}, request.context));
+        power.instance.set_item("system_metadata", "old_vm_state", power.instance.get("vm_state"));
         NOVALET_TRY(services.hypervisor.suspend(power.uuid));
         return power.save("suspended", {"suspending"});
     });
@@ -179,7 +189,7 @@ Result<Json> resume_instance(Services& services,
                              const Progress& progress,
                              const std::stop_token& /*stop*/) {
     Power power(services, request);
-    return recorded(power, "resume_instance", progress, [&]() -> Result<Json> {
+    return recorded(power, "resume_instance", "resume", progress, [&]() -> Result<Json> {
         NOVALET_ASSIGN(const auto spec, power.guest());
         NOVALET_TRY(services.hypervisor.resume(spec));
         const std::string before =
@@ -194,15 +204,22 @@ Result<Json> refuse_operation(Services& services,
                               const Progress& progress,
                               const std::stop_token& /*stop*/) {
     Power power(services, request);
-    return recorded(power, request.method.c_str(), progress, [&]() -> Result<Json> {
-        Error error;
-        error.code = Code::Unsupported;
-        error.exception = "NotImplementedError";
-        error.module = "builtins";
-        error.text = cat("The compute agent of host ", power.host.host, " does not support ",
-                         request.method, " yet; the server is unchanged.");
-        return Failure(std::move(error));
-    });
+    Records records;
+    records.event = cat("compute_", request.method);
+    records.event_already_started = progress.resumed();
+    return with_records(
+        power.host, request.context, power.instance, records, [&]() -> Result<Json> {
+            Error error;
+            error.code = Code::Unsupported;
+            error.exception = "NotImplementedError";
+            error.module = "builtins";
+            error.text = cat("The compute agent of host ",
+                             power.host.host,
+                             " does not support ",
+                             request.method,
+                             " yet; the server is unchanged.");
+            return Failure(std::move(error));
+        });
 }
 
 } // namespace novalet::tasks

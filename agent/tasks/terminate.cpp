@@ -26,11 +26,13 @@ Result<void> delete_instance(Services& services,
     services.waiters.cancel(uuid);
     services.notifier.instance_action(context, instance, "delete", "start");
     progress.step("destroy_guest");
+    services.notifier.instance_action(context, instance, "shutdown", "start");
     hypervisor::DestroyOptions options;
     options.interfaces = interfaces_of(cached_network_info(instance));
     NOVALET_TRY(services.hypervisor.destroy(uuid, options));
     progress.step("deallocate_networks");
     NOVALET_TRY(services.networks.deallocate(context.elevated(), instance, Json()));
+    services.notifier.instance_action(context, instance, "shutdown", "end");
     progress.step("save_deleted");
     instance.set("vm_state", "deleted");
     instance.set("task_state", nullptr);
