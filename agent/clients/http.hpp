@@ -49,7 +49,8 @@ class HttpClient {
     /// Any status is a response; redirects too are (followed, they would carry the token to another
     /// host). An error means that there was none: Unavailable (connect, TLS, broken transfer),
     /// Timeout, InvalidArgument (URL, header, CA file), Remote (longer than max_body), or the
-    /// sink's own. The text names method and URL without its query.
+    /// sink's own. The text names method and URL without its query. Unavailable is `retryable` when
+    /// the request can be sent again: it was not processed, or doing it twice does no harm.
     [[nodiscard]] virtual Result<HttpResponse> send(const HttpRequest& request) = 0;
 };
 

@@ -219,12 +219,13 @@ void start(web_client::http_client& client,
 /// What became of a request that got no answer.
 enum class Fate {
     Unknown,  ///< it may have been processed
-    Unwritten ///< it did not reach the peer as a whole
+    Unwritten ///< it did not reach the peer, or not as a whole
 };
 
 struct Broken {
     Error error;
     Fate fate = Fate::Unknown;
+    bool lost_while_writing = false;
     bool closed_before_answer = false;
 };
 using Outcome = tl::expected<HttpResponse, Broken>;
@@ -242,7 +243,8 @@ Broken broken_of(const std::exception_ptr& failure, const std::string& what) {
         const std::string_view text = error.what();
         const bool timeout = error.error_code() == std::errc::timed_out;
         const bool tls = text.find("SSL") != std::string_view::npos;
-        const bool connect = text.find("connect") != std::string_view::npos;
+        const bool connect = text.find("connect") != std::string_view::npos ||
+                             text.find("resolv") != std::string_view::npos;
         Broken out{fail(timeout ? Code::Timeout : Code::Unavailable,
                         cat(what,
                             ": ",
@@ -252,7 +254,8 @@ Broken broken_of(const std::exception_ptr& failure, const std::string& what) {
                             : connect ? " (is the service running there?)"
                                       : ""))
                        .value()};
-        if (text.starts_with("Failed to write request"))
+        out.lost_while_writing = text.starts_with("Failed to write request");
+        if (connect || out.lost_while_writing)
             out.fate = Fate::Unwritten;
         out.closed_before_answer = text.starts_with("Failed to read HTTP status line");
         return out;
@@ -352,13 +355,17 @@ class CpprestClient final : public HttpClient {
         const bool idempotent = request.method != "POST" && request.method != "PATCH";
         auto outcome = attempt(request, origin, what, idempotent);
         // Nothing was given to a sink in either case: no answer has begun.
-        if (!outcome && (outcome.error().fate == Fate::Unwritten ||
+        if (!outcome && (outcome.error().lost_while_writing ||
                          (idempotent && outcome.error().closed_before_answer))) {
             log::debug("sent again on a new connection", {{"error", outcome.error().error.text}});
             outcome = attempt(request, origin, what, false);
         }
-        if (!outcome)
-            return Failure(std::move(outcome).error().error);
+        if (!outcome) {
+            Error error = std::move(outcome).error().error;
+            error.retryable =
+                error.retryable && (idempotent || outcome.error().fate == Fate::Unwritten);
+            return Failure(std::move(error));
+        }
         return std::move(*outcome);
     }
 

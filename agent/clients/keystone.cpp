@@ -2,14 +2,17 @@
 
 #include "agent/core/text.hpp"
 
+#include <algorithm>
 #include <ctime>
 #include <iomanip>
 #include <sstream>
+#include <thread>
 
 namespace novalet::clients {
 namespace {
 
 constexpr Seconds renew_before{30};
+constexpr Milliseconds first_pause{500}; ///< doubled each time, as keystoneauth does
 
 Json domain(const std::string& name) {
     Json out = Json::object();
@@ -69,26 +72,40 @@ std::string trimmed_url(std::string url) {
     return url;
 }
 
-/// URL of one catalog entry for one interface; both catalog forms.
-std::string url_in(const Json& service, const std::string& interface, const std::string& region) {
+/// URLs of one catalog entry for one interface; both catalog forms.
+void add_urls(const Json& service,
+              const std::string& interface,
+              const std::string& region,
+              std::vector<std::string>& urls) {
     for (const auto& endpoint : service["endpoints"].items()) {
         const auto& where = endpoint["region"].as_string();
         if (!region.empty() && where != region && endpoint["region_id"].as_string() != region)
             continue;
-        if (endpoint["interface"].as_string() == interface)
-            return endpoint["url"].as_string();
-        if (endpoint.contains(interface + "URL"))
-            return endpoint[interface + "URL"].as_string();
+        const Json& url =
+            endpoint["interface"].as_string() == interface ? endpoint["url"]
+                                                           : endpoint[interface + "URL"];
+        if (!url.as_string().empty())
+            urls.push_back(trimmed_url(url.as_string()));
     }
-    return {};
+}
+
+/// v2, v2.0, v3 …
+bool is_version(std::string_view text) {
+    return text.size() >= 2 && text[0] == 'v' &&
+           text.find_first_not_of("0123456789.", 1) == std::string_view::npos;
 }
 
 } // namespace
 
+struct Keystone::Flight {
+    Result<SharedToken> result;
+    bool over = false;
+};
+
 Keystone::Keystone(HttpClient& http, AuthOptions options)
     : http_(http), options_(std::move(options)) {}
 
-Result<Token> Keystone::fetch() {
+Result<SharedToken> Keystone::fetch() {
     HttpRequest request;
     request.method = "POST";
     request.url = trimmed_url(options_.auth_url);
@@ -103,31 +120,52 @@ Result<Token> Keystone::fetch() {
     NOVALET_ASSIGN(const auto response, http_.send(request));
     if (response.status == 401)
         return fail(Code::Unauthorized,
-                    cat("Keystone at ",
-                        options_.auth_url,
-                        " refuses user '",
-                        options_.username,
-                        "' of project '",
-                        options_.project_name,
-                        "'; check keystone.username and its password"));
+                    options_.application_credential_id.empty()
+                        ? cat("Keystone at ",
+                              options_.auth_url,
+                              " refuses user '",
+                              options_.username,
+                              "' of project '",
+                              options_.project_name,
+                              "'; check the username, its password, domains and project")
+                        : cat("Keystone at ",
+                              options_.auth_url,
+                              " refuses application credential '",
+                              options_.application_credential_id,
+                              "'; check its id, secret and expiry"));
     if (!response.ok())
         return Failure(unexpected_status("token from Keystone", response));
-    NOVALET_ASSIGN(const Json body, Json::parse(response.body));
+    NOVALET_ASSIGN(Json body, Json::parse(response.body));
     const auto id = response.headers.find("x-subject-token");
     if (id == response.headers.end())
         return fail(Code::Remote, "Keystone answered without X-Subject-Token");
-    return Token{id->second,
-                 body["token"]["catalog"],
-                 parse_expiry(body["token"]["expires_at"].as_string())};
+    const auto expiry = parse_expiry(body["token"]["expires_at"].as_string());
+    return std::make_shared<const Token>(
+        Token{id->second, std::move(body.member("token").member("catalog")), expiry});
 }
 
-Result<Token> Keystone::token() {
-    // Held over the request on purpose: others wait for this one instead of asking as well.
+Result<SharedToken> Keystone::token() {
+    std::shared_ptr<Flight> mine;
+    {
+        std::unique_lock lock(mutex_);
+        if (cached_ && cached_->expires_at - renew_before > system_clock().wall())
+            return cached_;
+        if (const auto other = flight_) {
+            // The request has a timeout of its own; twice that is only for a broken invariant.
+            if (!landed_.wait_for(lock, 2 * options_.timeout, [&] { return other->over; }))
+                return fail(Code::Timeout, cat("no token from Keystone at ", options_.auth_url));
+            return other->result;
+        }
+        mine = flight_ = std::make_shared<Flight>();
+    }
+    auto fresh = fetch();
     const std::lock_guard lock(mutex_);
-    if (cached_ && cached_->expires_at - renew_before > system_clock().wall())
-        return *cached_;
-    NOVALET_ASSIGN(auto fresh, fetch());
-    cached_ = fresh;
+    mine->result = fresh;
+    mine->over = true;
+    flight_.reset();
+    if (fresh)
+        cached_ = *fresh;
+    landed_.notify_all();
     return fresh;
 }
 
@@ -137,17 +175,22 @@ void Keystone::invalidate(const std::string& token_id) {
         cached_.reset();
 }
 
-Result<std::string> find_endpoint(const Json& catalog, const ServiceOptions& options) {
-    if (!options.endpoint_override.empty())
-        return trimmed_url(options.endpoint_override);
+Result<std::vector<std::string>> find_endpoints(const Json& catalog,
+                                                const ServiceOptions& options) {
+    std::vector<std::string> urls;
+    for (const auto& url : split(options.endpoint_override, ','))
+        if (!trim(url).empty())
+            urls.push_back(trimmed_url(std::string(trim(url))));
+    if (!urls.empty())
+        return urls;
     for (const auto& type : options.types)
-        for (const auto& interface : options.interfaces)
-            for (const auto& service : catalog.items()) {
-                if (service["type"].as_string() != type)
-                    continue;
-                if (auto url = url_in(service, interface, options.region_name); !url.empty())
-                    return trimmed_url(std::move(url));
-            }
+        for (const auto& interface : options.interfaces) {
+            for (const auto& service : catalog.items())
+                if (service["type"].as_string() == type)
+                    add_urls(service, interface, options.region_name, urls);
+            if (!urls.empty())
+                return urls;
+        }
     return fail(Code::NotFound,
                 cat("the catalog has no endpoint of type ",
                     join(options.types, "/"),
@@ -157,21 +200,40 @@ Result<std::string> find_endpoint(const Json& catalog, const ServiceOptions& opt
                     options.region_name));
 }
 
+std::string joined_url(const std::string& endpoint, const std::string& path) {
+    const auto last = endpoint.rfind('/');
+    const auto first = std::string_view(path).substr(1, path.find_first_of("/?", 1) - 1);
+    if (last != std::string::npos && is_version(endpoint.substr(last + 1)) && is_version(first))
+        return endpoint.substr(0, last) + path;
+    return endpoint + path;
+}
+
 ServiceClient::ServiceClient(HttpClient& http,
                              Keystone& account,
                              ServiceOptions options,
                              Keystone* service_user)
     : http_(http), account_(account), options_(std::move(options)), service_user_(service_user) {}
 
-Result<HttpResponse> ServiceClient::send(const std::string& endpoint,
+void ServiceClient::pause(Milliseconds span) const {
+    if (options_.pause)
+        options_.pause(span);
+    else
+        std::this_thread::sleep_for(span);
+}
+
+Result<HttpResponse> ServiceClient::send(const Json& catalog,
                                          const std::string& token,
+                                         const SharedToken& service,
                                          const rpc::Context& context,
-                                         Call call) {
+                                         const Call& call) {
+    NOVALET_ASSIGN(const auto endpoints, find_endpoints(catalog, options_));
     HttpRequest request;
-    request.method = std::move(call.method);
-    request.url = endpoint + call.path;
-    request.headers = std::move(call.headers);
+    request.method = call.method;
+    request.url = joined_url(endpoints[call.endpoint % endpoints.size()], call.path);
+    request.headers = call.headers;
     request.headers["X-Auth-Token"] = token;
+    if (service)
+        request.headers["X-Service-Token"] = service->id;
     request.headers.emplace("Accept", "application/json");
     const auto& global = context.keys()["global_request_id"].as_string();
     request.headers["X-OpenStack-Request-ID"] = global.empty() ? context.request_id() : global;
@@ -180,31 +242,49 @@ Result<HttpResponse> ServiceClient::send(const std::string& endpoint,
     request.ca_file = account_.options().ca_file;
     request.insecure = account_.options().insecure;
     request.timeout = call.timeout;
-    request.sink = std::move(call.sink);
-    return http_.send(request);
+    request.sink = call.sink;
+    Milliseconds wait = first_pause;
+    for (unsigned attempt = 0;; ++attempt) {
+        auto response = http_.send(request);
+        // What a sink has taken cannot be taken back: its owner decides.
+        if (response || call.sink || !response.error().retryable ||
+            attempt >= options_.connect_retries)
+            return response;
+        pause(wait);
+        wait *= 2;
+    }
+}
+
+Result<SharedToken> ServiceClient::service_token() {
+    if (service_user_ == nullptr)
+        return SharedToken();
+    return service_user_->token();
 }
 
 Result<HttpResponse> ServiceClient::as_agent(const rpc::Context& context, Call call) {
-    for (const bool last : {false, true}) {
+    for (bool again = false;; again = true) {
         NOVALET_ASSIGN(const auto token, account_.token());
-        NOVALET_ASSIGN(const auto endpoint, find_endpoint(token.catalog, options_));
-        auto response = send(endpoint, token.id, context, call);
-        if (last || !response || response->status != 401)
+        NOVALET_ASSIGN(const auto service, service_token());
+        auto response = send(token->catalog, token->id, service, context, call);
+        if (again || !response || response->status != 401)
             return response;
-        account_.invalidate(token.id);
+        account_.invalidate(token->id);
+        if (service)
+            service_user_->invalidate(service->id);
     }
-    return fail(Code::Internal, "unreachable");
 }
 
 Result<HttpResponse> ServiceClient::as_user(const rpc::Context& context, Call call) {
     if (context.auth_token().empty())
         return as_agent(context, std::move(call));
-    NOVALET_ASSIGN(const auto endpoint, find_endpoint(context.keys()["service_catalog"], options_));
-    if (service_user_ != nullptr) {
-        NOVALET_ASSIGN(const auto token, service_user_->token());
-        call.headers["X-Service-Token"] = token.id;
+    for (bool again = false;; again = true) {
+        NOVALET_ASSIGN(const auto service, service_token());
+        auto response =
+            send(context.keys()["service_catalog"], context.auth_token(), service, context, call);
+        if (again || !service || !response || response->status != 401)
+            return response;
+        service_user_->invalidate(service->id);
     }
-    return send(endpoint, context.auth_token(), context, std::move(call));
 }
 
 Error unexpected_status(const std::string& what, const HttpResponse& response) {

@@ -4,9 +4,11 @@
 #include "agent/core/secret.hpp"
 #include "agent/rpc/context.hpp"
 
+#include <condition_variable>
+#include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,7 +34,11 @@ struct ServiceOptions {
     std::vector<std::string> types; ///< catalog types, first match wins
     std::vector<std::string> interfaces{"internal", "public"};
     std::string region_name;
-    std::string endpoint_override; ///< wins over every catalog
+    std::string endpoint_override; ///< wins over every catalog; several with commas between
+    /// Requests that did not reach the service are sent again so often, after 0.5, 1, 2 … seconds
+    /// (`http_retries` of Nova).
+    unsigned connect_retries = 3;
+    std::function<void(Milliseconds)> pause; ///< how to wait between attempts; empty = sleep
 };
 
 struct Token {
@@ -41,28 +47,39 @@ struct Token {
     WallTime expires_at;
 };
 
-/// One account and its cached token. Thread safe; concurrent callers share one request.
+/// A token as all callers share it: a catalog may be large.
+using SharedToken = std::shared_ptr<const Token>;
+
+/// One account and its cached token. Thread safe; callers at the same time share one request.
 class Keystone {
   public:
     Keystone(HttpClient& http, AuthOptions options);
     /// A token that lives for at least 30 s more. Unauthorized names the user and the URL.
-    [[nodiscard]] Result<Token> token();
+    [[nodiscard]] Result<SharedToken> token();
     /// After a 401 from a service: the next token() asks Keystone again.
     void invalidate(const std::string& token_id);
     [[nodiscard]] const AuthOptions& options() const noexcept { return options_; }
 
   private:
-    [[nodiscard]] Result<Token> fetch();
+    /// One request under way and those who wait for it.
+    struct Flight;
+    [[nodiscard]] Result<SharedToken> fetch();
 
     HttpClient& http_;
     const AuthOptions options_;
-    std::mutex mutex_;
-    std::optional<Token> cached_;
+    std::mutex mutex_; ///< never held over a request
+    std::condition_variable landed_;
+    std::shared_ptr<Flight> flight_;
+    SharedToken cached_;
 };
 
-/// URL of a service from a v3 catalog (token) or the v2 form of a request context; NotFound lists
-/// what was looked for. No trailing slash.
-[[nodiscard]] Result<std::string> find_endpoint(const Json& catalog, const ServiceOptions& options);
+/// URLs of a service from a v3 catalog (token) or the v2 form of a request context, those of the
+/// first type and interface that has any; NotFound lists what was looked for. No trailing slash.
+[[nodiscard]] Result<std::vector<std::string>> find_endpoints(const Json& catalog,
+                                                              const ServiceOptions& options);
+/// `endpoint` with `path`; a version at the end of the one and the start of the other is the same:
+/// catalogs name services with and without it.
+[[nodiscard]] std::string joined_url(const std::string& endpoint, const std::string& path);
 
 /// Requests to one service, as the agent itself or for a user.
 class ServiceClient {
@@ -79,19 +96,27 @@ class ServiceClient {
         Json body;        ///< null = none
         std::map<std::string, std::string> headers;
         std::function<Result<void>(std::string_view)> sink;
-        Milliseconds timeout{60000};
+        Milliseconds timeout{60000}; ///< as HttpRequest::timeout
+        unsigned endpoint = 0;       ///< which of several endpoints; counted around
     };
-    /// As the agent's account; a 401 is tried once more with a new token.
+    /// As the agent's account (with the service token, where there is one); a 401 is tried once
+    /// more with new tokens.
     [[nodiscard]] Result<HttpResponse> as_agent(const rpc::Context& context, Call call);
     /// With the user's token from the context, at the endpoint of the user's catalog. A context
-    /// without a token (periodic work) goes as the agent.
+    /// without a token (periodic work) goes as the agent. A 401 is tried once more with a new
+    /// service token: the user's own cannot be renewed.
     [[nodiscard]] Result<HttpResponse> as_user(const rpc::Context& context, Call call);
 
+    /// Waits between attempts, as `ServiceOptions::pause` says.
+    void pause(Milliseconds span) const;
+
   private:
-    [[nodiscard]] Result<HttpResponse> send(const std::string& endpoint,
+    [[nodiscard]] Result<HttpResponse> send(const Json& catalog,
                                             const std::string& token,
+                                            const SharedToken& service,
                                             const rpc::Context& context,
-                                            Call call);
+                                            const Call& call);
+    [[nodiscard]] Result<SharedToken> service_token();
 
     HttpClient& http_;
     Keystone& account_;
