@@ -1,10 +1,10 @@
 // novalet: command line and life of the process.
 #include "agent/app/agent.hpp"
+#include "agent/app/explain.hpp"
 #include "agent/core/log.hpp"
 #include "agent/core/text.hpp"
 #include "config/load/load.hpp"
 #include "config/load/print.hpp"
-#include "scheduler_hooks/numa/explain.hpp"
 
 #include <atomic>
 #include <csignal>
@@ -28,7 +28,7 @@ constexpr const char* help =
     "\n"
     "Drop-ins in FILE.d/*.yaml and variables NOVALET__SECTION__KEY override FILE.\n";
 
-enum class Mode { Run, Check, Print, ExplainBatch, Version, Help };
+enum class Mode { Run, Check, Print, Version, Help };
 
 struct CommandLine {
     Mode mode = Mode::Run;
@@ -52,22 +52,12 @@ std::optional<CommandLine> parse(int count, char** words) {
             out.mode = Mode::Version;
         } else if (word == "--help" || word == "-h") {
             out.mode = Mode::Help;
-        } else if (word == "explain" && i + 1 < count && std::string(words[i + 1]) == "--batch") {
-            out.mode = Mode::ExplainBatch;
-            ++i;
         } else {
             std::cerr << "novalet: '" << word << "' is not known; see novalet --help\n";
             return std::nullopt;
         }
     }
     return out;
-}
-
-int explain_batch() {
-    std::ios::sync_with_stdio(false);
-    for (std::string line; std::getline(std::cin, line);)
-        std::cout << novalet::scheduler_hooks::numa::explain_line(line) << '\n';
-    return std::cin.bad() ? 1 : 0;
 }
 
 int run(const novalet::config::Config& config) {
@@ -108,13 +98,17 @@ int run(const novalet::config::Config& config) {
 } // namespace
 
 int main(int count, char** words) {
+    if (count > 1 && std::string(words[1]) == "explain") {
+        std::ios::sync_with_stdio(false);
+        return novalet::app::explain_command(
+            {words + 2, words + count}, std::cin, std::cout, std::cerr);
+    }
     const auto line = parse(count, words);
     if (!line)
         return 2;
     switch (line->mode) {
     case Mode::Help: std::cout << help; return 0;
     case Mode::Version: std::cout << "novalet " NOVALET_VERSION "\n"; return 0;
-    case Mode::ExplainBatch: return explain_batch();
     case Mode::Run:
     case Mode::Check:
     case Mode::Print: break;

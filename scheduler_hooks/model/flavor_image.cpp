@@ -70,7 +70,12 @@ Result<FlavorSpec> flavor_from_json(const Json& document) {
     if (flavor.memory_mib < 0 || flavor.memory_mib > max_memory_mib)
         return fail(Code::InvalidArgument,
                     cat("flavor: memory_mb out of range: ", flavor.memory_mib));
-    for (const auto& [key, value] : (*data)["extra_specs"].members())
+    const Json& extra_specs = (*data)["extra_specs"];
+    if (!extra_specs.is_object() && !extra_specs.is_null())
+        return fail(Code::InvalidArgument,
+                    cat("flavor: extra_specs: an object expected, found ",
+                        cut_utf8(extra_specs.dump(), 80)));
+    for (const auto& [key, value] : extra_specs.members())
         if (!value.is_null())
             flavor.extra_specs[key] = flat_text(value);
     return flavor;

@@ -4,6 +4,7 @@
 #include "scheduler_hooks/model/primitive.hpp"
 
 #include <algorithm>
+#include <limits>
 
 namespace novalet::scheduler_hooks::model {
 namespace {
@@ -39,16 +40,30 @@ Json to_json(const HostCell& cell) {
     return envelope("NUMACell", "1.5", std::move(data));
 }
 
+/// Numbers of a document are added up and multiplied by 1024: these bounds keep that far from the
+/// limits of 64 bits, and no host comes near them.
+constexpr std::int64_t max_memory_mib = std::int64_t{1} << 45;
+constexpr std::int64_t max_count = std::int64_t{1} << 50;
+
+Result<std::int64_t>
+bounded_int(const Json& data, const char* key, std::int64_t limit, const std::string& place) {
+    NOVALET_ASSIGN(const std::int64_t value, int_member(data, key, 0, place));
+    if (value > limit || value < -limit)
+        return fail(Code::InvalidArgument, cat(place, ": ", key, " out of range: ", value));
+    return value;
+}
+
 Result<PagePool> pool_from_json(const Json& document, const std::string& place) {
     NOVALET_ASSIGN(const Json* data, data_of(document, "NUMAPagesTopology"));
     PagePool pool;
     NOVALET_ASSIGN(const std::int64_t size, required_int(*data, "size_kb", place));
-    if (size <= 0)
-        return fail(Code::InvalidArgument, cat(place, ": size_kb must be positive, found ", size));
+    if (size <= 0 || size > max_count)
+        return fail(Code::InvalidArgument,
+                    cat(place, ": size_kb must be from 1 to ", max_count, ", found ", size));
     pool.size_kib = static_cast<std::uint64_t>(size);
-    NOVALET_ASSIGN(pool.total, int_member(*data, "total", 0, place));
-    NOVALET_ASSIGN(pool.used, int_member(*data, "used", 0, place));
-    NOVALET_ASSIGN(pool.reserved, int_member(*data, "reserved", 0, place));
+    NOVALET_ASSIGN(pool.total, bounded_int(*data, "total", max_count, place));
+    NOVALET_ASSIGN(pool.used, bounded_int(*data, "used", max_count, place));
+    NOVALET_ASSIGN(pool.reserved, bounded_int(*data, "reserved", max_count, place));
     return pool;
 }
 
@@ -56,15 +71,17 @@ Result<HostCell> cell_from_json(const Json& document) {
     NOVALET_ASSIGN(const Json* data, data_of(document, "NUMACell"));
     HostCell cell;
     NOVALET_ASSIGN(const std::int64_t id, required_int(*data, "id", "NUMACell"));
+    if (id < std::numeric_limits<int>::min() || id > std::numeric_limits<int>::max())
+        return fail(Code::InvalidArgument, cat("NUMACell: id out of range: ", id));
     cell.id = static_cast<int>(id);
     const std::string place = cat("cell ", id);
     NOVALET_ASSIGN(cell.cpuset, cpu_set_from_json((*data)["cpuset"], cat(place, ": cpuset")));
     NOVALET_ASSIGN(cell.pcpuset, cpu_set_from_json((*data)["pcpuset"], cat(place, ": pcpuset")));
     NOVALET_ASSIGN(cell.pinned_cpus,
                    cpu_set_from_json((*data)["pinned_cpus"], cat(place, ": pinned_cpus")));
-    NOVALET_ASSIGN(cell.memory_mib, int_member(*data, "memory", 0, place));
-    NOVALET_ASSIGN(cell.memory_usage, int_member(*data, "memory_usage", 0, place));
-    NOVALET_ASSIGN(cell.cpu_usage, int_member(*data, "cpu_usage", 0, place));
+    NOVALET_ASSIGN(cell.memory_mib, bounded_int(*data, "memory", max_memory_mib, place));
+    NOVALET_ASSIGN(cell.memory_usage, bounded_int(*data, "memory_usage", max_memory_mib, place));
+    NOVALET_ASSIGN(cell.cpu_usage, bounded_int(*data, "cpu_usage", max_count, place));
     for (const Json& core : (*data)["siblings"].items()) {
         NOVALET_ASSIGN(CpuSet set, cpu_set_from_json(core, cat(place, ": siblings")));
         cell.siblings.push_back(std::move(set));

@@ -11,6 +11,8 @@ namespace {
 
 constexpr std::array<std::string_view, 4> policy_names{"legacy", "required", "preferred", "socket"};
 
+constexpr std::int64_t max_devices = 1 << 20; ///< counts are added up
+
 std::string text_of(const Json& value) {
     return value.is_string() ? value.as_string() : value.dump();
 }
@@ -19,6 +21,8 @@ Result<PciRequest> request_from_json(const Json& document) {
     NOVALET_ASSIGN(const Json* data, data_of(document, "InstancePCIRequest"));
     PciRequest request;
     NOVALET_ASSIGN(request.count, int_member(*data, "count", 1, "PCI request"));
+    if (request.count < 0 || request.count > max_devices)
+        return fail(Code::InvalidArgument, cat("PCI request: count out of range: ", request.count));
     request.alias_name = (*data)["alias_name"].as_string();
     request.request_id = (*data)["request_id"].as_string();
     NOVALET_ASSIGN(const std::optional<std::string> policy,
@@ -43,6 +47,8 @@ Result<PciPool> pool_from_json(const Json& document) {
     NOVALET_ASSIGN(const Json* data, data_of(document, "PciDevicePool"));
     PciPool pool;
     NOVALET_ASSIGN(pool.count, int_member(*data, "count", 0, "PCI pool"));
+    if (pool.count < 0 || pool.count > max_devices)
+        return fail(Code::InvalidArgument, cat("PCI pool: count out of range: ", pool.count));
     if (!(*data)["numa_node"].is_null()) {
         NOVALET_ASSIGN(const std::int64_t node, required_int(*data, "numa_node", "PCI pool"));
         pool.numa_node = static_cast<int>(node);

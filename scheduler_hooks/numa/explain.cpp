@@ -6,6 +6,7 @@
 #include "scheduler_hooks/numa/usage.hpp"
 
 #include <algorithm>
+#include <exception>
 
 namespace novalet::scheduler_hooks::numa {
 namespace {
@@ -165,10 +166,20 @@ Json explain(const Json& document) {
 }
 
 std::string explain_line(std::string_view line) {
-    const Result<Json> document = Json::parse(line);
-    if (!document)
-        return failed(document.error()).dump();
-    return explain(*document).dump();
+    // The border of one question: whatever goes wrong inside, the next line gets its answer.
+    try {
+        const Result<Json> document = Json::parse(line);
+        if (!document)
+            return failed(document.error()).dump();
+        return explain(*document).dump();
+    } catch (const std::exception& error) {
+        return answer(false,
+                      {},
+                      {},
+                      error_json("InternalError", error.what()),
+                      {cat("internal error: ", error.what())})
+            .dump();
+    }
 }
 
 } // namespace novalet::scheduler_hooks::numa

@@ -16,7 +16,8 @@ namespace novalet::scheduler_hooks::numa {
 /// guest of that shape (same ratio of memory to vCPUs, same cells) that would fit. A malformed
 /// document gives fits false and an error of class "InvalidInput".
 [[nodiscard]] Json explain(const Json& document);
-/// The same from and to one line of text (without line end), for `explain --batch`.
+/// The same from and to one line of text (without line end), for `explain --batch`. Never throws:
+/// a broken invariant is answered with an error of class "InternalError".
 [[nodiscard]] std::string explain_line(std::string_view line);
 
 } // namespace novalet::scheduler_hooks::numa
