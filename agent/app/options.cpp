@@ -136,6 +136,8 @@ tasks::TaskOptions task_options(const config::Config& config, const objects::Rel
     out.novncproxy_base_url = config.vnc.novncproxy_base_url;
     out.console_token_ttl = config.vnc.token_ttl;
     out.config_drive_vfat = config.config_drive.format == "vfat";
+    if (release.shares) // the metadata of shares came as a version of its own
+        out.newest_metadata = "2025-04-04";
     out.dhcp_domain = config.config_drive.dhcp_domain;
     out.virt_type = config.libvirt.virt_type;
     return out;

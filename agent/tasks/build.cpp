@@ -40,6 +40,8 @@ class Build {
     Result<void> spawn();
     Result<void> finish();
     Result<Json> networks();
+    Result<hypervisor::ConfigDrive> config_drive(const std::vector<Json>& mappings,
+                                                 const Json& network_info);
 
     Services& services_;
     const rpc::Request& request_;
@@ -165,6 +167,19 @@ Result<void> Build::block_devices() {
     return save_instance(host_, request_.context, instance_, {"block_device_mapping"});
 }
 
+Result<hypervisor::ConfigDrive> Build::config_drive(const std::vector<Json>& mappings,
+                                                    const Json& network_info) {
+    ConfigDriveSource source;
+    source.instance = instance_.data();
+    source.network_info = network_info;
+    source.block_device_mappings = mappings;
+    source.injected_files = request_.args["injected_files"];
+    source.admin_password = Secret(request_.args["admin_password"].as_string());
+    for (const auto& group : request_.args["security_groups"].items())
+        source.security_groups.push_back(group.as_string());
+    return config_drive_content(source, services_.options);
+}
+
 Result<void> Build::spawn() {
     progress_.step("spawning");
     NOVALET_ASSIGN(const auto network_info, networks());
@@ -177,9 +192,9 @@ Result<void> Build::spawn() {
     NOVALET_ASSIGN(guest.numa,
                    scheduler_hooks::model::guest_topology_from_json(
                        instance_.get("numa_topology")));
-    if (needs_config_drive(instance_.data(), services_.options.guest))
-        guest.config_drive =
-            config_drive_content(instance_.data(), network_info, request_.args, services_.options);
+    if (needs_config_drive(instance_.data(), services_.options.guest)) {
+        NOVALET_ASSIGN(guest.config_drive, config_drive(documents, network_info));
+    }
     std::set<EventKey> awaited;
     if (services_.options.vif_plugging_timeout > Seconds(0))
         for (const auto& interface : guest.interfaces)

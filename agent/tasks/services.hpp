@@ -95,6 +95,8 @@ struct TaskOptions {
     std::string novncproxy_base_url;
     Seconds console_token_ttl{600};
     bool config_drive_vfat = false;
+    /// Last folder below openstack/ of a config drive that the release knows.
+    std::string newest_metadata = "2020-10-14";
     std::string dhcp_domain = "novalocal";
     std::string virt_type = "kvm";
     bool resume_guests_state_on_host_boot = false;
