@@ -212,8 +212,8 @@ Result<void> Build::spawn() {
     left_.guest_may_exist = true;
     left_.interfaces = guest.interfaces;
     NOVALET_TRY(services_.hypervisor.spawn(guest, hooks));
-    for (const auto& [key, value] :
-         undefined_hardware(instance_.data(), services_.options.guest).members())
+    const auto hardware = undefined_hardware(instance_.data(), services_.options.guest);
+    for (const auto& [key, value] : hardware.members())
         instance_.set_item("system_metadata", key, value);
     instance_.set("config_drive", guest.config_drive ? "True" : "");
     return {};

@@ -97,7 +97,8 @@ Result<void> NovaNetworks::deallocate(const rpc::Context& context,
     for (const auto& wish : wishes_of(requested_networks))
         if (!wish.port_id.empty())
             keep.insert(wish.port_id);
-    for (const auto& vif : cached_list(instance).items())
+    const auto cached = cached_list(instance);
+    for (const auto& vif : cached.items())
         if (vif["preserve_on_delete"].as_bool())
             keep.insert(vif["id"].as_string());
     NOVALET_TRY(neutron_.deallocate(context, owner_of(instance), keep));
