@@ -76,7 +76,7 @@ struct Agent::Parts {
                       neutron_account,
                       service_options(c.neutron, c.neutron.endpoint_override, {"network"}),
                       service_user()),
-                  {c.neutron.ovs_bridge, false}),
+                  {c.neutron.ovs_bridge, false, c.networking.network_allocate_retries}),
           glance(clients::ServiceClient(
                      *http,
                      glance_account,

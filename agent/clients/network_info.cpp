@@ -1,9 +1,9 @@
 // The NetworkInfo document of an instance: every key as nova-api expects it (reference 06 §1.7).
 #include "agent/clients/neutron.hpp"
 
+#include "agent/core/log.hpp"
 #include "agent/core/text.hpp"
-
-#include <algorithm>
+#include "agent/core/uuid.hpp"
 
 namespace novalet::clients {
 namespace {
@@ -48,6 +48,7 @@ Json subnet_of(const Json& source, const std::string& dhcp_server) {
     out.set("routes", std::move(routes));
     out.set("version", source["ip_version"]);
     Json meta = Json::object();
+    meta.set("enable_dhcp", source["enable_dhcp"].as_bool());
     if (!dhcp_server.empty())
         meta.set("dhcp_server", dhcp_server);
     if (source["ipv6_address_mode"].is_string())
@@ -67,25 +68,73 @@ bool tunneled(const std::string& type) {
     return type == "vxlan" || type == "gre" || type == "geneve";
 }
 
+/// Bridge of the port, null for types without one; and whether Open vSwitch plugs it.
+std::pair<Json, bool> bridge_of(const Json& port, const std::string& ovs_bridge) {
+    const auto& type = port["binding:vif_type"].as_string();
+    const auto& details = port["binding:vif_details"];
+    const bool vhostuser = type == "vhostuser";
+    const bool ovs = type == "ovs" || type == "agilio_ovs" ||
+                     (vhostuser && details["vhostuser_ovs_plug"].as_bool());
+    const bool linux_bridge =
+        type == "bridge" || (vhostuser && details["vhostuser_fp_plug"].as_bool());
+    if (!ovs && !linux_bridge)
+        return {Json(), false};
+    const std::string fallback =
+        ovs ? ovs_bridge : cat(bridge_prefix, port["network_id"].as_string());
+    return {details["bridge_name"].as_string(fallback).substr(0, device_name_length), ovs};
+}
+
 } // namespace
 
-/// Subnets of the port, each with its addresses, DHCP server and floating addresses.
+Result<Json> Neutron::ports_of(const rpc::Context& context, const NetworkOwner& owner) {
+    if (!is_uuid(owner.instance_uuid)) // an empty id would mean all ports that nobody uses
+        return fail(Code::Internal, cat("'", owner.instance_uuid, "' is no uuid of an instance"));
+    NOVALET_ASSIGN(Json body,
+                   get(context,
+                       As::Agent,
+                       "/ports" + query({{"tenant_id", owner.project_id},
+                                         {"device_id", owner.instance_uuid}})));
+    return std::move(body.member("ports"));
+}
+
+Result<Json>
+Neutron::fixed_ip(const rpc::Context& context, const Json& port, const std::string& address) {
+    Json floating = Json::array();
+    const auto found = get(context,
+                           As::Agent,
+                           "/floatingips" + query({{"fixed_ip_address", address},
+                                                   {"port_id", port["id"].as_string()}}));
+    // A Neutron without routers has no floating addresses.
+    if (!found && found.error().code != Code::NotFound && found.error().exception != "Forbidden")
+        return Failure(found.error());
+    if (found)
+        for (const auto& one : (*found)["floatingips"].items())
+            floating.push_back(ip(one["floating_ip_address"].as_string(), "floating"));
+    Json out = ip(address, "fixed");
+    out.set("floating_ips", std::move(floating));
+    return out;
+}
+
+/// Subnets of the port, each with its addresses and DHCP server.
 Result<Json> Neutron::subnets_of(const rpc::Context& context, const Json& port) {
-    std::string query;
+    std::vector<std::pair<std::string, std::string>> ids;
+    std::map<std::string, Json> addresses; // by subnet
     for (const auto& fixed : port["fixed_ips"].items()) {
-        const std::string part = "id=" + fixed["subnet_id"].as_string();
-        if (query.find(part) == std::string::npos)
-            query += (query.empty() ? "" : "&") + part;
+        const auto& subnet = fixed["subnet_id"].as_string();
+        if (!addresses.contains(subnet))
+            ids.emplace_back("id", subnet);
+        NOVALET_ASSIGN(Json entry, fixed_ip(context, port, fixed["ip_address"].as_string()));
+        addresses[subnet].push_back(std::move(entry));
     }
     Json subnets = Json::array();
-    if (query.empty())
+    if (ids.empty()) // without an id Neutron would list all of them
         return subnets;
-    NOVALET_ASSIGN(const Json body, get(context, "/subnets?" + query));
+    NOVALET_ASSIGN(const Json body, get(context, As::Agent, "/subnets" + query(ids)));
     NOVALET_ASSIGN(const Json dhcp,
                    get(context,
-                       cat("/ports?network_id=",
-                           port["network_id"].as_string(),
-                           "&device_owner=network%3Adhcp")));
+                       As::Agent,
+                       "/ports" + query({{"network_id", port["network_id"].as_string()},
+                                         {"device_owner", "network:dhcp"}})));
     for (const auto& source : body["subnets"].items()) {
         std::string dhcp_server;
         for (const auto& dhcp_port : dhcp["ports"].items())
@@ -93,87 +142,83 @@ Result<Json> Neutron::subnets_of(const rpc::Context& context, const Json& port) 
                 if (fixed["subnet_id"] == source["id"])
                     dhcp_server = fixed["ip_address"].as_string();
         Json subnet = subnet_of(source, dhcp_server);
-        for (const auto& fixed : port["fixed_ips"].items()) {
-            if (fixed["subnet_id"] != source["id"])
-                continue;
-            const auto& address = fixed["ip_address"].as_string();
-            Json entry = ip(address, "fixed");
-            Json floating = Json::array();
-            const auto found = get(context,
-                                   cat("/floatingips?fixed_ip_address=",
-                                       percent_encode(address),
-                                       "&port_id=",
-                                       port["id"].as_string()));
-            if (!found && found.error().code != Code::NotFound &&
-                found.error().code != Code::Unauthorized)
-                return Failure(found.error());
-            if (found)
-                for (const auto& one : (*found)["floatingips"].items())
-                    floating.push_back(ip(one["floating_ip_address"].as_string(), "floating"));
-            entry.set("floating_ips", std::move(floating));
-            subnet.member("ips").push_back(std::move(entry));
-        }
+        Json& ips = addresses[source["id"].as_string()];
+        subnet.set("ips", ips.is_array() ? std::move(ips) : Json::array());
         subnets.push_back(std::move(subnet));
     }
     return subnets;
 }
 
-Result<Json> Neutron::network_of(const rpc::Context& context, const Json& port) {
+Result<void>
+Neutron::add_provider(const rpc::Context& context, const std::string& network, Json& meta) {
+    const std::string path = "/networks/" + percent_encode(network);
+    NOVALET_ASSIGN(const bool segmented, has_extension(context, "multi-provider"));
+    if (segmented) {
+        NOVALET_ASSIGN(const Json body,
+                       get(context, As::Agent, path + query({{"fields", "segments"}})));
+        const Json& segments = body["network"]["segments"];
+        for (const auto& segment : segments.items())
+            if (!segment["provider:physical_network"].as_string().empty()) {
+                meta.set("physical_network", segment["provider:physical_network"]);
+                meta.set("tunneled", false);
+                return {};
+            }
+        if (!segments.empty())
+            return fail_as(
+                "NovaException",
+                Code::InvalidArgument,
+                cat("None of the segments of network ", network, " provides a physical_network"));
+    }
+    NOVALET_ASSIGN(const Json body,
+                   get(context,
+                       As::Agent,
+                       path + query({{"fields", "provider:physical_network"},
+                                     {"fields", "provider:network_type"}})));
+    meta.set("physical_network", body["network"]["provider:physical_network"]);
+    meta.set("tunneled", tunneled(body["network"]["provider:network_type"].as_string()));
+    return {};
+}
+
+Result<Json>
+Neutron::network_of(const rpc::Context& context, const Json& port, const NetworksById& networks) {
     const auto& id = port["network_id"].as_string();
-    NOVALET_ASSIGN(const Json body, get(context, "/networks/" + id));
-    const Json& source = body["network"];
-    const auto& vif_type = port["binding:vif_type"].as_string();
-    const auto& details = port["binding:vif_details"];
-
-    Json bridge;
-    if (vif_type == "ovs")
-        bridge = details["bridge_name"].as_string(options_.ovs_bridge);
-    else if (vif_type == "bridge")
-        bridge = details["bridge_name"].as_string(cat(bridge_prefix, id));
-    if (bridge.is_string())
-        bridge = bridge.as_string().substr(0, device_name_length);
-
+    const auto found = networks.find(id);
+    if (found == networks.end())
+        log::warning("the network of a port is not visible; the document goes without its name",
+                     {{"network", id}, {"port", port["id"].as_string()}});
+    const Json source = found == networks.end() ? Json() : found->second;
     Json meta = Json::object();
     meta.set("injected", options_.flat_injected);
-    meta.set("tenant_id", source["tenant_id"]);
+    meta.set("tenant_id", found == networks.end() ? port["tenant_id"] : source["tenant_id"]);
     meta.set("mtu", source["mtu"]);
-    Json physical = source["provider:physical_network"];
-    std::string type = source["provider:network_type"].as_string();
-    if (!source["segments"].items().empty()) {
-        physical = source["segments"].at(0)["provider:physical_network"];
-        type = source["segments"].at(0)["provider:network_type"].as_string();
-    }
-    meta.set("physical_network", physical);
-    meta.set("tunneled", tunneled(type));
-    if (vif_type == "bridge")
-        meta.set("should_create_bridge", true);
-
+    NOVALET_TRY(add_provider(context, id, meta));
     Json network = Json::object();
     network.set("id", id);
-    network.set("bridge", std::move(bridge));
+    network.set("bridge", bridge_of(port, options_.ovs_bridge).first);
     network.set("label", source["name"]);
     NOVALET_ASSIGN(Json subnets, subnets_of(context, port));
     network.set("subnets", std::move(subnets));
     network.set("meta", std::move(meta));
+    if (port["binding:vif_type"].as_string() == "bridge")
+        network.set("should_create_bridge", true);
     return network;
 }
 
-Result<Json>
-Neutron::vif_of(const rpc::Context& context, const Json& port, bool preserve_on_delete) {
+Result<Json> Neutron::vif_of(const rpc::Context& context,
+                             const Json& port,
+                             bool preserve_on_delete,
+                             const NetworksById& networks) {
     const auto& id = port["id"].as_string();
-    const auto& vif_type = port["binding:vif_type"].as_string();
     const auto& details = port["binding:vif_details"];
-    const bool ovs =
-        vif_type == "ovs" || (vif_type == "vhostuser" && details["vhostuser_ovs_plug"].as_bool());
     Json vif = Json::object();
     vif.set("id", id);
     vif.set("address", port["mac_address"]);
-    NOVALET_ASSIGN(Json network, network_of(context, port));
+    NOVALET_ASSIGN(Json network, network_of(context, port, networks));
     vif.set("network", std::move(network));
-    vif.set("type", vif_type);
+    vif.set("type", port["binding:vif_type"]);
     vif.set("details", details.is_object() ? details : Json::object());
     vif.set("devname", ("tap" + id).substr(0, device_name_length));
-    vif.set("ovs_interfaceid", ovs ? Json(id) : Json());
+    vif.set("ovs_interfaceid", bridge_of(port, {}).second ? Json(id) : Json());
     vif.set("qbh_params", nullptr);
     vif.set("qbg_params", nullptr);
     vif.set("active",
@@ -187,26 +232,41 @@ Neutron::vif_of(const rpc::Context& context, const Json& port, bool preserve_on_
     return vif;
 }
 
+Result<Json> Neutron::info_of(const rpc::Context& context,
+                              const std::vector<std::pair<Json, bool>>& ports,
+                              const NetworksById& networks) {
+    Json info = Json::array();
+    for (const auto& [port, preserve_on_delete] : ports) {
+        NOVALET_ASSIGN(Json vif, vif_of(context, port, preserve_on_delete, networks));
+        info.push_back(std::move(vif));
+    }
+    return info;
+}
+
 Result<Json> Neutron::network_info(const rpc::Context& context,
                                    const NetworkOwner& owner,
                                    const Json& cached,
                                    bool adopt_unknown) {
     NOVALET_ASSIGN(const Json ports, ports_of(context, owner));
-    Json info = Json::array();
+    std::vector<std::pair<Json, bool>> listed;
+    std::set<std::string> wanted;
+    const auto list = [&](const Json& port, bool preserve_on_delete) {
+        listed.emplace_back(port, preserve_on_delete);
+        wanted.insert(port["network_id"].as_string());
+    };
     for (const auto& entry : cached.items()) {
-        // A port that vanished from Neutron drops out of the list.
-        if (const auto* port = find_by_id(ports, entry["id"].as_string())) {
-            NOVALET_ASSIGN(Json vif, vif_of(context, *port, entry["preserve_on_delete"].as_bool()));
-            info.push_back(std::move(vif));
-        }
+        if (const auto* port = find_by_id(ports, entry["id"].as_string()))
+            list(*port, entry["preserve_on_delete"].as_bool());
+        else
+            log::info("a port is no longer the instance's and leaves its network info",
+                      {{"port", entry["id"].as_string()}, {"instance", owner.instance_uuid}});
     }
     if (adopt_unknown)
         for (const auto& port : ports.items())
-            if (find_by_id(cached, port["id"].as_string()) == nullptr) {
-                NOVALET_ASSIGN(Json vif, vif_of(context, port, false));
-                info.push_back(std::move(vif));
-            }
-    return info;
+            if (find_by_id(cached, port["id"].as_string()) == nullptr)
+                list(port, false);
+    NOVALET_ASSIGN(const auto known, networks(context, As::Agent, wanted));
+    return info_of(context, listed, known);
 }
 
 } // namespace novalet::clients

@@ -11,6 +11,13 @@ class PortNotes final : public clients::PortRecords {
     port_taken(const std::string& port_id, const std::string& mac, const Json& tag) override {
         return conductor_.create_virtual_interface(uuid_, port_id, mac, tag, context_);
     }
+    Result<void> port_given_back(const std::string& port_id) override {
+        NOVALET_ASSIGN(auto interfaces, conductor_.virtual_interfaces(uuid_, context_));
+        for (auto& interface : interfaces)
+            if (interface.text("uuid") == port_id)
+                return conductor_.destroy_virtual_interface(interface, context_);
+        return {};
+    }
 
   private:
     objects::Conductor& conductor_;
@@ -37,11 +44,6 @@ class RequestImages final : public hypervisor::ImageSource {
     const rpc::Context context_;
 };
 
-Json cached_list(const objects::Object& instance) {
-    const auto parsed = Json::parse(instance.child("info_cache")["network_info"].as_string());
-    return parsed && parsed->is_array() ? *parsed : Json::array();
-}
-
 std::vector<clients::NetworkWish> wishes_of(const Json& requested_networks) {
     std::vector<clients::NetworkWish> wishes;
     for (const auto& item : object_data(requested_networks)["objects"].items()) {
@@ -66,26 +68,24 @@ clients::NetworkOwner NovaNetworks::owner_of(const objects::Object& instance) co
             instance.text("project_id"),
             instance.text("availability_zone"),
             instance.text("hostname"),
-            host_};
+            host_,
+            {}};
 }
 
 Result<Json> NovaNetworks::allocate(const rpc::Context& context,
                                     objects::Object& instance,
                                     const Json& requested_networks,
                                     const Json& security_groups) {
-    auto wishes = wishes_of(requested_networks);
+    const auto wishes = wishes_of(requested_networks);
     // "--nic none" arrives as one request whose network is the word "none".
     if (wishes.size() == 1 && wishes.front().network_id == "none")
         return Json::array();
-    if (wishes.size() == 1 && wishes.front().network_id == "auto")
-        wishes.clear();
     std::vector<std::string> groups;
     for (const auto& group : security_groups.items())
         groups.push_back(group.as_string());
     PortNotes records(conductor_, context, instance.text("uuid"));
     NOVALET_ASSIGN(auto info,
-                   neutron_.allocate(
-                       context, owner_of(instance), std::move(wishes), groups, records));
+                   neutron_.allocate(context, owner_of(instance), wishes, groups, records));
     NOVALET_TRY(conductor_.save_network_info(instance, info, context));
     return info;
 }
@@ -97,7 +97,7 @@ Result<void> NovaNetworks::deallocate(const rpc::Context& context,
     for (const auto& wish : wishes_of(requested_networks))
         if (!wish.port_id.empty())
             keep.insert(wish.port_id);
-    const auto cached = cached_list(instance);
+    const auto cached = cached_network_info(instance);
     for (const auto& vif : cached.items())
         if (vif["preserve_on_delete"].as_bool())
             keep.insert(vif["id"].as_string());
@@ -115,7 +115,7 @@ Result<Json> NovaNetworks::refresh(const rpc::Context& context,
     // The record of an event or request may be older than the cache: the cache is read anew.
     NOVALET_ASSIGN(const auto fresh,
                    conductor_.get_instance(instance.text("uuid"), {"info_cache"}, context));
-    Json cached = cached_list(fresh);
+    Json cached = cached_network_info(fresh);
     if (!port.empty()) {
         bool known = false;
         for (const auto& vif : cached.items())
