@@ -63,6 +63,8 @@ struct BusCaller::Replies {
 
 namespace {
 
+constexpr const char* undelivered = "MessageDeliveryFailure";
+
 Error no_answer(const Target& target, const std::string& method, const std::string& id, bool sent) {
     Error error;
     error.retryable = true;
@@ -75,6 +77,8 @@ Error no_answer(const Target& target, const std::string& method, const std::stri
                          ": the message bus did not take the request in time (message ID ",
                          id,
                          ')');
+        error.exception = undelivered;
+        error.module = "oslo_messaging.exceptions";
         return error;
     }
     metrics::counter(
@@ -90,6 +94,15 @@ Error no_answer(const Target& target, const std::string& method, const std::stri
                      ')');
     error.exception = "MessagingTimeout";
     error.module = "oslo_messaging.exceptions";
+    return error;
+}
+
+/// The bus's own failures, under oslo.messaging's name, so that callers can tell them from answers.
+Error not_delivered(Error error) {
+    if (error.exception.empty() && error.code == Code::Unavailable) {
+        error.exception = undelivered;
+        error.module = "oslo_messaging.exceptions";
+    }
     return error;
 }
 
@@ -182,7 +195,8 @@ Result<Json> BusCaller::wait_for_answer(Waiting& waiting,
         if (!heard)
             return Failure(no_answer(target, method, id, waiting.sent));
         if (waiting.heard.empty())
-            return Failure(waiting.not_sent->in(cat("call of ", method, " at ", target.topic)));
+            return Failure(
+                not_delivered(waiting.not_sent->in(cat("call of ", method, " at ", target.topic))));
         Json reply = std::move(waiting.heard.front());
         waiting.heard.pop_front();
         if (!reply["ending"].as_bool(true)) {
@@ -216,8 +230,11 @@ Result<void> BusCaller::publish_and_wait(amqp::Publication publication) {
     const auto deadline = Deadline::after(cast_patience + completion_slack);
     if (!outcome->changed.wait_for(
             lock, deadline.left(), [&] { return outcome->result.has_value(); }))
-        return fail(Code::Unavailable, "the message bus did not take the message in time");
-    return *outcome->result;
+        return fail_as(
+            undelivered, Code::Unavailable, "the message bus did not take the message in time");
+    if (!*outcome->result)
+        return Failure(not_delivered(outcome->result->error()));
+    return {};
 }
 
 Result<void> BusCaller::cast(const Target& target,

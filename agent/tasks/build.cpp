@@ -31,8 +31,8 @@ class Build {
     Result<Json> run();
 
   private:
-    Result<void> begin();
-    Result<void> resume_begin();
+    Result<bool> begin();
+    Result<bool> begin_again();
     Result<void> make();
     Result<void> claim();
     Result<void> start_networks();
@@ -55,44 +55,58 @@ class Build {
     BuildLeftovers left_;
 };
 
-/// Another process of ours began this build. The record decides what may still be done.
-Result<void> Build::resume_begin() {
-    const auto& uuid = instance_.get("uuid").as_string();
-    NOVALET_ASSIGN(auto fresh,
-                   services_.conductor.get_instance(
-                       uuid,
-                       {"metadata", "system_metadata", "info_cache", "flavor", "pci_requests",
-                        "numa_topology", "keypairs", "security_groups"},
-                       request_.context));
-    const auto& task = fresh.get("task_state").as_string();
-    if (task == "deleting" || fresh.get("vm_state").as_string() == "deleted")
+/// Another process of ours began this build. The record decides what may still be done; what was
+/// made is removed and the build starts over, for nobody was given the server yet.
+Result<bool> Build::begin_again() {
+    left_.guest_may_exist = true;
+    left_.ports_may_exist = true;
+    NOVALET_ASSIGN(instance_,
+                   services_.conductor.get_instance(instance_.text("uuid"),
+                                                    {"metadata",
+                                                     "system_metadata",
+                                                     "info_cache",
+                                                     "flavor",
+                                                     "pci_requests",
+                                                     "numa_topology",
+                                                     "keypairs",
+                                                     "security_groups"},
+                                                    request_.context));
+    left_.interfaces = interfaces_of(cached_network_info(instance_));
+    const std::string task = instance_.text("task_state");
+    const std::string owner = instance_.text("host");
+    if (task == "deleting" || instance_.text("vm_state") == "deleted")
         return fail_as("UnexpectedDeletingTaskStateError",
                        Code::Conflict,
-                       cat("instance ", uuid, " is being deleted"));
-    if (fresh.get("vm_state").as_string() != "building")
-        return fail_as("InstanceNotFound", // nothing to build any more: dealt with by others
-                       Code::NotFound,
-                       cat("instance ", uuid, " is no longer being built but ",
-                           fresh.get("vm_state").as_string()));
-    const auto& owner = fresh.get("host").as_string();
-    if (!owner.empty() && owner != host_.host)
-        return fail_as("InstanceNotFound",
-                       Code::NotFound,
-                       cat("instance ", uuid, " is built on ", owner, " meanwhile"));
-    instance_ = std::move(fresh);
-    left_.ports_may_exist = true;
-    log::info("carrying on a build that an earlier process began", {{"task_state", task}});
-    const TaskState current =
-        instance_.get("task_state").is_null() ? TaskState() : TaskState(task);
+                       cat("instance ", instance_.text("uuid"), " is being deleted"));
+    const bool given_back = owner.empty() && progress_.resumed_at() == step_reschedule;
+    if (instance_.text("vm_state") != "building" || (!owner.empty() && owner != host_.host)) {
+        log::info("a build that an earlier process began has ended meanwhile",
+                  {{"vm_state", instance_.text("vm_state")}, {"host", owner}});
+        if (owner != host_.host)
+            remove_guest(services_, instance_, left_);
+        return false;
+    }
+    if (given_back) { // cut off between the record and the message to the conductor
+        NOVALET_TRY(give_back_to_scheduler(
+            services_, request_, instance_, Error{Code::Cancelled, "the agent was restarted"}));
+        return false;
+    }
+    log::info("a build that an earlier process began starts over", {{"task_state", task}});
+    remove_guest(services_, instance_, left_);
+    left_.guest_may_exist = false;
+    services_.resources.drop(request_.context, instance_, false);
+    const TaskState current = task.empty() ? TaskState() : TaskState(task);
     instance_.set("vm_state", "building");
     instance_.set("task_state", nullptr);
-    return save_instance(host_, request_.context, instance_, {current});
+    NOVALET_TRY(save_instance(host_, request_.context, instance_, {current}));
+    return true;
 }
 
-Result<void> Build::begin() {
-    progress_.step("begin");
+/// False: nothing is left to build.
+Result<bool> Build::begin() {
     if (progress_.resumed())
-        return resume_begin();
+        return begin_again();
+    progress_.step("begin");
     instance_.set("vm_state", "building");
     instance_.set("task_state", nullptr);
     NOVALET_TRY(save_instance(host_, request_.context, instance_, {"scheduling", std::nullopt}));
@@ -101,7 +115,7 @@ Result<void> Build::begin() {
     for (const auto& role : request_.context.keys()["roles"].items())
         roles.push_back(role.as_string());
     instance_.set_item("system_metadata", "boot_roles", join(roles, ","));
-    return {};
+    return true;
 }
 
 Result<void> Build::claim() {
@@ -186,12 +200,11 @@ Result<void> Build::spawn() {
     std::vector<Json> documents;
     for (const auto& mapping : mappings_)
         documents.push_back(mapping.data());
+    NOVALET_ASSIGN(auto guest,
+                   guest_spec(instance_.data(), documents, network_info, services_.options.guest));
     NOVALET_ASSIGN(
-        auto guest,
-        guest_spec(instance_.data(), documents, network_info, services_.options.guest));
-    NOVALET_ASSIGN(guest.numa,
-                   scheduler_hooks::model::guest_topology_from_json(
-                       instance_.get("numa_topology")));
+        guest.numa,
+        scheduler_hooks::model::guest_topology_from_json(instance_.get("numa_topology")));
     if (needs_config_drive(instance_.data(), services_.options.guest)) {
         NOVALET_ASSIGN(guest.config_drive, config_drive(documents, network_info));
     }
@@ -232,8 +245,9 @@ Result<void> Build::finish() {
     services_.resources.update(instance_);
     services_.resources.build_finished(true);
     if (services_.options.track_instance_changes)
-        discard(services_.conductor.tell_scheduler_instance(host_.host, instance_, request_.context),
-                "the scheduler's view heals itself with the next sync");
+        discard(
+            services_.conductor.tell_scheduler_instance(host_.host, instance_, request_.context),
+            "the scheduler's view heals itself with the next sync");
     services_.notifier.instance_action(request_.context, instance_, "create", "end");
     log::info("server is active");
     return {};
@@ -248,20 +262,30 @@ Result<void> Build::make() {
 }
 
 Result<Json> Build::run() {
-    if (auto begun = begin(); !begun) {
-        // Taken over or deleted before anything was made: only the allocation is ours to remove.
+    const auto begun = begin();
+    if (begun && !*begun)
+        return Json();
+    if (!begun && control_plane_unreachable(begun.error()))
+        return Failure(begun.error());
+    if (!begun) { // taken over or deleted: what an earlier process made, and the allocation
         log::info("build is not started", {{"reason", begun.error().text}});
-        discard(services_.resources.delete_allocation(instance_.get("uuid").as_string()),
-                "the audit removes allocations of deleted instances");
+        if (!progress_.resumed()) {
+            discard(services_.resources.delete_allocation(instance_.text("uuid")),
+                    "the audit removes allocations of deleted instances");
+            return Json();
+        }
+        NOVALET_TRY(undo_build(services_, request_, progress_, instance_, left_, begun.error()));
         return Json();
     }
-    auto made = make();
+    const auto made = make();
     if (made)
         return Json();
     // The allocation of networks may still run: its outcome decides what there is to undo.
     if (network_info_.valid())
         discard(network_info_.get(), "undone below whatever came out");
-    undo_build(services_, request_, instance_, left_, made.error());
+    if (control_plane_unreachable(made.error()))
+        return Failure(made.error()); // started over when it can be reached
+    NOVALET_TRY(undo_build(services_, request_, progress_, instance_, left_, made.error()));
     return Json();
 }
 
@@ -301,9 +325,8 @@ Result<Json> build_and_run_instance(Services& services,
     auto instance = objects::Object::from_primitive(request.args["instance"]);
     // The build records its own faults: only the event is kept around it.
     const Records records{event_name, false, false, progress.resumed()};
-    return with_records(services.operation_host(), request.context, instance, records, [&] {
-        return build.run();
-    });
+    return with_records(
+        services.operation_host(), request.context, instance, records, [&] { return build.run(); });
 }
 
 } // namespace novalet::tasks

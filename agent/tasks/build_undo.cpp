@@ -34,37 +34,6 @@ void into_error(Services& services,
     log::error("build failed", {{"error", error.text}, {"exception", error.exception}});
 }
 
-void reschedule(Services& services,
-                const rpc::Request& request,
-                objects::Object& instance,
-                const Error& error) {
-    const auto host = services.operation_host();
-    clear_host(instance);
-    instance.set("task_state", "scheduling");
-    warn("the server could not be given back to the scheduler",
-         save_instance(host, request.context, instance));
-    warn("the allocation could not be removed",
-         services.resources.delete_allocation(instance.text("uuid")));
-    Json filter_properties = request.args["filter_properties"];
-    Json& retry = filter_properties.member("retry");
-    retry.set("exc", Json::Array{error.text});
-    retry.set("exc_reason", error.text);
-    Json args = Json::object();
-    args.set("instances", Json::Array{instance.to_primitive()});
-    args.set("filter_properties", std::move(filter_properties));
-    for (const char* key : {"image", "admin_password", "injected_files", "requested_networks",
-                            "security_groups", "request_spec"})
-        args.set(key, request.args[key]);
-    args.set("host_lists",
-             request.args["host_list"].is_null() ? Json() : Json(Json::Array{request.args["host_list"]}));
-    const auto sent = services.conductor.reschedule_build(std::move(args), request.context);
-    if (!sent) {
-        into_error(services, request, instance, error);
-        return;
-    }
-    log::warning("build failed here; the scheduler tries another host", {{"error", error.text}});
-}
-
 } // namespace
 
 Result<void> wait_for_plugged(const Services& services,
@@ -81,26 +50,78 @@ Result<void> wait_for_plugged(const Services& services,
     }
     return fail_as("VirtualInterfaceCreateException",
                    Code::Timeout,
-                   cat("Virtual Interface creation failed for ", guest.uuid.str(), ": ",
-                       waited.error().text, "; is the L2 agent of this host alive?"));
+                   cat("Virtual Interface creation failed for ",
+                       guest.uuid.str(),
+                       ": ",
+                       waited.error().text,
+                       "; is the L2 agent of this host alive?"));
 }
 
-void undo_build(Services& services,
-                const rpc::Request& request,
-                objects::Object& instance,
-                const BuildLeftovers& left,
-                const Error& error) {
+void remove_guest(Services& services, const objects::Object& instance, const BuildLeftovers& left) {
+    hypervisor::DestroyOptions options;
+    options.interfaces = left.interfaces;
+    warn("what was made of the guest could not be removed",
+         services.hypervisor.destroy(InstanceUuid(instance.text("uuid")), options));
+}
+
+Result<void> give_back_to_scheduler(Services& services,
+                                    const rpc::Request& request,
+                                    objects::Object& instance,
+                                    const Error& error) {
+    Json filter_properties = request.args["filter_properties"];
+    Json& retry = filter_properties.member("retry");
+    retry.set("exc", Json::Array{error.text});
+    retry.set("exc_reason", error.text);
+    Json args = Json::object();
+    args.set("instances", Json::Array{instance.to_primitive()});
+    args.set("filter_properties", std::move(filter_properties));
+    for (const char* key : {"image",
+                            "admin_password",
+                            "injected_files",
+                            "requested_networks",
+                            "security_groups",
+                            "request_spec"})
+        args.set(key, request.args[key]);
+    args.set("host_lists",
+             request.args["host_list"].is_null() ? Json()
+                                                 : Json(Json::Array{request.args["host_list"]}));
+    NOVALET_TRY(services.conductor.reschedule_build(std::move(args), request.context));
+    log::warning("build failed here; the scheduler tries another host", {{"error", error.text}});
+    return {};
+}
+
+namespace {
+
+Result<void> reschedule(Services& services,
+                        const rpc::Request& request,
+                        const Progress& progress,
+                        objects::Object& instance,
+                        const Error& error) {
+    progress.step(step_reschedule);
+    clear_host(instance);
+    instance.set("task_state", "scheduling");
+    warn("the server could not be given back to the scheduler",
+         save_instance(services.operation_host(), request.context, instance));
+    warn("the allocation could not be removed",
+         services.resources.delete_allocation(instance.text("uuid")));
+    return give_back_to_scheduler(services, request, instance, error);
+}
+
+} // namespace
+
+Result<void> undo_build(Services& services,
+                        const rpc::Request& request,
+                        const Progress& progress,
+                        objects::Object& instance,
+                        const BuildLeftovers& left,
+                        const Error& error) {
     const InstanceUuid uuid(instance.text("uuid"));
-    if (left.guest_may_exist) {
-        hypervisor::DestroyOptions options;
-        options.interfaces = left.interfaces;
-        warn("what was made of the guest could not be removed",
-             services.hypervisor.destroy(uuid, options));
-    }
+    if (left.guest_may_exist)
+        remove_guest(services, instance, left);
     if (left.ports_may_exist) {
         const auto context = request.context.elevated();
-        auto gone = services.networks.deallocate(
-            context, instance, request.args["requested_networks"]);
+        auto gone =
+            services.networks.deallocate(context, instance, request.args["requested_networks"]);
         if (!gone && !instance_is_gone(gone.error()))
             log::error("ports of a failed build could not be removed",
                        {{"error", gone.error().text}});
@@ -116,7 +137,7 @@ void undo_build(Services& services,
     case BuildFailure::Reschedule:
         services.resources.build_finished(false);
         if (!request.args["filter_properties"]["retry"].empty())
-            return reschedule(services, request, instance, error);
+            return reschedule(services, request, progress, instance, error);
         into_error(services, request, instance, error);
         break;
     case BuildFailure::Abort:
@@ -125,6 +146,7 @@ void undo_build(Services& services,
         break;
     }
     warn("the allocation could not be removed", services.resources.delete_allocation(uuid.str()));
+    return {};
 }
 
 } // namespace novalet::tasks

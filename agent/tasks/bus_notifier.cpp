@@ -23,11 +23,6 @@ Json legacy_extra(const objects::Object& instance,
     return extra;
 }
 
-Json cached_network_info(const objects::Object& instance) {
-    const auto parsed = Json::parse(instance.child("info_cache")["network_info"].as_string());
-    return parsed && parsed->is_array() ? *parsed : Json();
-}
-
 } // namespace
 
 BusNotifier::BusNotifier(rpc::Caller& bus,

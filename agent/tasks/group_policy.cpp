@@ -38,8 +38,8 @@ Result<void> check_group_policy(const Services& services,
     scheduler_hooks::affinity::ServerGroup rules;
     rules.uuid = group.text("uuid");
     rules.policy = group.text("policy");
-    if (const auto limit = to_number<unsigned>(
-            group.get("_rules")["max_server_per_host"].as_string()))
+    if (const auto limit =
+            to_number<unsigned>(group.get("_rules")["max_server_per_host"].as_string()))
         rules.max_server_per_host = *limit;
     for (const auto& member : group.get("members").items())
         rules.members.insert(InstanceUuid(member.as_string()));
@@ -49,13 +49,11 @@ Result<void> check_group_policy(const Services& services,
                    services.conductor.instance_uuids_by_host(services.options.host, context));
     occupancy.here = uuids(here);
     if (rules.policy == "affinity") {
-        NOVALET_ASSIGN(
-            const auto hosts,
-            services.conductor.group_hosts(group, {instance.text("uuid")}, context));
+        NOVALET_ASSIGN(const auto hosts,
+                       services.conductor.group_hosts(group, {instance.text("uuid")}, context));
         occupancy.hosts_of_group.insert(hosts.begin(), hosts.end());
     }
-    return scheduler_hooks::affinity::check(
-        rules, InstanceUuid(instance.text("uuid")), occupancy);
+    return scheduler_hooks::affinity::check(rules, InstanceUuid(instance.text("uuid")), occupancy);
 }
 
 } // namespace novalet::tasks

@@ -36,8 +36,7 @@ Result<std::string> convert(const std::string& spec, const Json& value, const st
         return fail(Code::InvalidArgument,
                     cat("instance_name_template: '", field, "' of the instance is no number"));
     const bool zero = spec.size() > 1 && spec.front() == '0';
-    const auto width =
-        to_number<unsigned>(spec.substr(0, spec.size() - 1)).value_or(0);
+    const auto width = to_number<unsigned>(spec.substr(0, spec.size() - 1)).value_or(0);
     std::string digits;
     for (auto rest = static_cast<std::uint64_t>(value.as_int()); rest != 0 || digits.empty();) {
         const unsigned base = kind == 'd' ? 10 : 16;
@@ -95,7 +94,8 @@ std::string ephemeral_format(const Json& mapping, const Json& instance, const st
         return mapping["guest_format"].as_string();
     if (!fixed.empty())
         return fixed;
-    return instance["os_type"].as_string() == "windows" ? "ntfs" : "ext4";
+    const auto& os_type = instance["os_type"].as_string(); // nova.privsep.fs: most images name none
+    return os_type == "linux" ? "ext4" : os_type == "windows" ? "ntfs" : "vfat";
 }
 
 bool is_root(const Json& mapping) {
@@ -113,8 +113,10 @@ Result<DiskSpec> local_disk(const Json& mapping,
     if (destination == "volume")
         return fail_as("BuildAbortException",
                        Code::Unsupported,
-                       cat("Build of instance ", instance["uuid"].as_string(),
-                           " aborted: block device mapping ", mapping["uuid"].as_string(),
+                       cat("Build of instance ",
+                           instance["uuid"].as_string(),
+                           " aborted: block device mapping ",
+                           mapping["uuid"].as_string(),
                            " needs a volume; this compute agent boots from images only"));
     DiskSpec disk;
     if (source == "image") {
@@ -135,8 +137,12 @@ Result<DiskSpec> local_disk(const Json& mapping,
     } else {
         return fail_as("BuildAbortException",
                        Code::InvalidArgument,
-                       cat("Build of instance ", instance["uuid"].as_string(),
-                           " aborted: block device source '", source, "' to '", destination,
+                       cat("Build of instance ",
+                           instance["uuid"].as_string(),
+                           " aborted: block device source '",
+                           source,
+                           "' to '",
+                           destination,
                            "' is not known"));
     }
     if (is_root(mapping))
@@ -178,7 +184,10 @@ Result<std::string> instance_name(const std::string& name_template, const Json& 
                         cat("instance_name_template '", name_template, "' ends inside a %"));
         if (instance[field].is_null())
             return fail(Code::InvalidArgument,
-                        cat("instance_name_template '", name_template, "' names '", field,
+                        cat("instance_name_template '",
+                            name_template,
+                            "' names '",
+                            field,
                             "', which the instance does not have"));
         NOVALET_ASSIGN(const auto text,
                        convert(name_template.substr(begin, i - begin + 1), instance[field], field));
@@ -237,8 +246,7 @@ Result<DiskPlan> plan_disks(const Json& instance,
             const Json& mapping = block_device_mappings[i];
             if (is_root(mapping) != root_turn || mapping["no_device"].as_bool())
                 continue;
-            NOVALET_ASSIGN(auto disk,
-                           local_disk(mapping, instance, flavor, defaults, ephemerals));
+            NOVALET_ASSIGN(auto disk, local_disk(mapping, instance, flavor, defaults, ephemerals));
             disk.bus = disk_bus(mapping, image);
             std::string wished = mapping["device_name"].as_string();
             if (root_turn && wished.empty())
@@ -249,7 +257,9 @@ Result<DiskPlan> plan_disks(const Json& instance,
             if (disk.device_name.empty())
                 return fail_as("TooManyDiskDevices",
                                Code::ResourceExhausted,
-                               cat("no free disk name on bus ", disk.bus, " for mapping ",
+                               cat("no free disk name on bus ",
+                                   disk.bus,
+                                   " for mapping ",
                                    mapping["uuid"].as_string()));
             plan.assigned[i] = {"/dev/" + disk.device_name, disk.bus};
             if (root_turn)

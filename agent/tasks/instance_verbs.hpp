@@ -6,21 +6,36 @@
 
 namespace novalet::tasks {
 
-using Verb = Result<Json> (*)(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
+using Verb = Result<Json> (*)(Services&,
+                              const rpc::Request&,
+                              const Progress&,
+                              const std::stop_token&);
 
-[[nodiscard]] Result<Json> terminate_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
-[[nodiscard]] Result<Json> stop_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
-[[nodiscard]] Result<Json> start_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
-[[nodiscard]] Result<Json> reboot_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
-[[nodiscard]] Result<Json> pause_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
-[[nodiscard]] Result<Json> unpause_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
-[[nodiscard]] Result<Json> suspend_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
-[[nodiscard]] Result<Json> resume_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
+[[nodiscard]] Result<Json>
+terminate_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
+[[nodiscard]] Result<Json>
+stop_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
+[[nodiscard]] Result<Json>
+start_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
+[[nodiscard]] Result<Json>
+reboot_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
+[[nodiscard]] Result<Json>
+pause_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
+[[nodiscard]] Result<Json>
+unpause_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
+[[nodiscard]] Result<Json>
+suspend_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
+[[nodiscard]] Result<Json>
+resume_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
 /// An operation of nova-compute that this release does not have: fault, event and task_state as for
 /// any failed operation, so that the server is not left locked.
-[[nodiscard]] Result<Json> refuse_operation(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
+[[nodiscard]] Result<Json>
+refuse_operation(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
 
 /// Deletes what is left of an instance; also for deletes found at start-up.
-[[nodiscard]] Result<void> delete_instance(Services& services, const rpc::Context& context, objects::Object& instance, const Progress& progress);
+[[nodiscard]] Result<void> delete_instance(Services& services,
+                                           const rpc::Context& context,
+                                           objects::Object& instance,
+                                           const Progress& progress);
 
 } // namespace novalet::tasks

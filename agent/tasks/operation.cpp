@@ -64,11 +64,16 @@ bool is_unexpected_task_state(const Error& error) {
 
 int fault_code(const Error& error) {
     switch (error.code) {
-    case Code::NotFound: return 404;
-    case Code::InvalidArgument: return 400;
-    case Code::Conflict: return 409;
-    case Code::Unauthorized: return 403;
-    default: return 500;
+    case Code::NotFound:
+        return 404;
+    case Code::InvalidArgument:
+        return 400;
+    case Code::Conflict:
+        return 409;
+    case Code::Unauthorized:
+        return 403;
+    default:
+        return 500;
     }
 }
 
@@ -76,6 +81,15 @@ int fault_code(const Error& error) {
 
 bool instance_is_gone(const Error& error) {
     return error.exception == "InstanceNotFound";
+}
+
+bool control_plane_unreachable(const Error& error) {
+    return error.exception == "MessagingTimeout" || error.exception == "MessageDeliveryFailure";
+}
+
+Json cached_network_info(const objects::Object& instance) {
+    auto parsed = Json::parse(instance.child("info_cache")["network_info"].as_string());
+    return parsed && parsed->is_array() ? std::move(*parsed) : Json::array();
 }
 
 std::string fault_message(const Error& error) {
@@ -123,6 +137,8 @@ Result<Json> with_records(const OperationHost& host,
         return result;
     }
     const Error& error = result.error();
+    if (control_plane_unreachable(error))
+        return result;
     if (records.fault && !instance_is_gone(error))
         record_fault(host, context, uuid, error);
     if (!records.event.empty())

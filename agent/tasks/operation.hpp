@@ -15,9 +15,9 @@ namespace novalet::tasks {
 
 /// Which records an operation keeps; the letters are those of reference 03.
 struct Records {
-    std::string event;               ///< "compute_stop_instance" (EV); empty = none
-    bool fault = true;               ///< F
-    bool reverts_task_state = true;  ///< R
+    std::string event;                  ///< "compute_stop_instance" (EV); empty = none
+    bool fault = true;                  ///< F
+    bool reverts_task_state = true;     ///< R
     bool event_already_started = false; ///< carried on after a crash
 };
 
@@ -40,6 +40,7 @@ using TaskState = std::optional<std::string>;
 /// "Error", task_state reset (not for UnexpectedTaskStateError and its subclass, not when the
 /// instance is gone). A failing event start ends the operation before the body. Errors while
 /// keeping records are logged; the body's error is what is returned.
+/// Nothing of that when the control plane cannot be reached: such work is tried again.
 [[nodiscard]] Result<Json> with_records(const OperationHost& host,
                                         const rpc::Context& context,
                                         objects::Object& instance,
@@ -54,6 +55,12 @@ void record_fault(const OperationHost& host,
 
 /// Text as str(exception) would give it to a user: the error's text.
 [[nodiscard]] std::string fault_message(const Error& error);
+
+/// Did the message bus or the conductor not answer at all? Such work is tried again, not failed.
+[[nodiscard]] bool control_plane_unreachable(const Error& error);
+
+/// NetworkInfo list of the info cache; empty when there is none.
+[[nodiscard]] Json cached_network_info(const objects::Object& instance);
 
 /// Is the instance (being) deleted, so that nobody is left to be told?
 [[nodiscard]] bool instance_is_gone(const Error& error);

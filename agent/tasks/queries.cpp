@@ -49,13 +49,11 @@ Result<Json> get_console_output(Services& services, const rpc::Request& request)
 Result<Json> get_vnc_console(Services& services, const rpc::Request& request) {
     const auto& type = request.args["console_type"].as_string();
     if (!services.options.vnc_enabled)
-        return fail_as("ConsoleTypeUnavailable",
-                       Code::InvalidArgument,
-                       "Unavailable console type vnc.");
+        return fail_as(
+            "ConsoleTypeUnavailable", Code::InvalidArgument, "Unavailable console type vnc.");
     if (type != "novnc")
-        return fail_as("ConsoleTypeInvalid",
-                       Code::InvalidArgument,
-                       cat("Invalid console type ", type));
+        return fail_as(
+            "ConsoleTypeInvalid", Code::InvalidArgument, cat("Invalid console type ", type));
     auto address = services.hypervisor.vnc(uuid_of(request));
     if (!address && instance_is_gone(address.error()) &&
         object_data(request.args["instance"])["vm_state"].as_string() == "building")
@@ -82,7 +80,8 @@ Result<Json> get_vnc_console(Services& services, const rpc::Request& request) {
     out.set("access_url",
             cat(services.options.novncproxy_base_url,
                 services.options.novncproxy_base_url.find('?') == std::string::npos ? "?" : "&",
-                "path=%3Ftoken%3D", secret));
+                "path=%3Ftoken%3D",
+                secret));
     return out;
 }
 
@@ -115,15 +114,18 @@ void external_instance_event(Services& services, const rpc::Request& request) {
             for (const auto& instance : request.args["instances"].items()) {
                 if (object_data(instance)["uuid"].as_string() != uuid.str())
                     continue;
-                services.pool.post([&services, context = request.context.elevated(), instance, tag,
+                services.pool.post([&services,
+                                    context = request.context.elevated(),
+                                    instance,
+                                    tag,
                                     all = name == "network-vif-deleted"] {
                     auto record = objects::Object::from_primitive(instance);
                     const auto fresh =
                         services.networks.refresh(context, record, all ? std::string() : tag);
                     if (!fresh && fresh.error().code != Code::NotFound)
-                        log::warning("network info could not be refreshed after an event",
-                                     {{"instance", record.text("uuid")},
-                                      {"error", fresh.error().text}});
+                        log::warning(
+                            "network info could not be refreshed after an event",
+                            {{"instance", record.text("uuid")}, {"error", fresh.error().text}});
                 });
             }
             continue;

@@ -79,10 +79,9 @@ claims::HostCapacity ResourceTracker::capacity() const {
 provider::HostDescription ResourceTracker::description() const {
     provider::HostDescription out;
     out.shared_cpus = capacity().vcpus;
-    out.dedicated_cpus =
-        options_.cpu_sets_configured
-            ? static_cast<std::int64_t>(facts_.topology.dedicated_cpus().size())
-            : 0;
+    out.dedicated_cpus = options_.cpu_sets_configured
+                             ? static_cast<std::int64_t>(facts_.topology.dedicated_cpus().size())
+                             : 0;
     out.memory_mib = static_cast<std::int64_t>(facts_.memory_mib);
     out.disk_gib = static_cast<std::int64_t>(facts_.disk_total_gib);
     out.virt_type = options_.virt_type;
@@ -170,11 +169,17 @@ Result<void> ResourceTracker::find_or_create_node(const rpc::Context& context) {
         };
         const auto& wished = options_.inventory;
         node_.set("cpu_allocation_ratio",
-                  ratio(wished.cpu_allocation_ratio, wished.initial_cpu_allocation_ratio, release->initial_cpu_ratio));
+                  ratio(wished.cpu_allocation_ratio,
+                        wished.initial_cpu_allocation_ratio,
+                        release->initial_cpu_ratio));
         node_.set("ram_allocation_ratio",
-                  ratio(wished.ram_allocation_ratio, wished.initial_ram_allocation_ratio, release->initial_ram_ratio));
+                  ratio(wished.ram_allocation_ratio,
+                        wished.initial_ram_allocation_ratio,
+                        release->initial_ram_ratio));
         node_.set("disk_allocation_ratio",
-                  ratio(wished.disk_allocation_ratio, wished.initial_disk_allocation_ratio, release->initial_disk_ratio));
+                  ratio(wished.disk_allocation_ratio,
+                        wished.initial_disk_allocation_ratio,
+                        release->initial_disk_ratio));
         NOVALET_TRY(conductor_.create_compute_node(node_, context));
         log::info("compute node record created",
                   {{"node", facts_.hostname}, {"uuid", node_.text("uuid")}});
@@ -186,7 +191,8 @@ Result<void> ResourceTracker::find_or_create_node(const rpc::Context& context) {
     // Kept on every release: a later one refuses to start without it.
     if (const auto known = read_file(id_file); !known || trim(*known) != uuid)
         if (const auto written = write_file_atomically(id_file, uuid + "\n"); !written)
-            log::warning("the compute_id file cannot be written", {{"error", written.error().text}});
+            log::warning("the compute_id file cannot be written",
+                         {{"error", written.error().text}});
     provider_ = std::make_unique<clients::ProviderSync>(
         placement_, uuid, facts_.hostname, options_.association_refresh);
     return {};
@@ -198,12 +204,13 @@ Result<void> ResourceTracker::read_claims(const rpc::Context& context) {
         const std::lock_guard lock(ledger_mutex_);
         as_of = ledger_.revision();
     }
-    NOVALET_ASSIGN(const auto instances,
-                   conductor_.instances_by_host(options_.host,
-                                                facts_.hostname,
-                                                {"system_metadata", "numa_topology", "flavor",
-                                                 "migration_context", "resources"},
-                                                context));
+    NOVALET_ASSIGN(
+        const auto instances,
+        conductor_.instances_by_host(
+            options_.host,
+            facts_.hostname,
+            {"system_metadata", "numa_topology", "flavor", "migration_context", "resources"},
+            context));
     std::vector<claims::Record> records;
     for (const auto& instance : instances) {
         const auto& vm = instance.text("vm_state");
@@ -290,9 +297,8 @@ void ResourceTracker::report_soon() {
     });
 }
 
-Result<void> ResourceTracker::claim(const rpc::Context& context,
-                                    objects::Object& instance,
-                                    const Json& limits) {
+Result<void>
+ResourceTracker::claim(const rpc::Context& context, objects::Object& instance, const Json& limits) {
     const InstanceUuid uuid(instance.text("uuid"));
     NOVALET_ASSIGN(const auto flavor, model::flavor_from_json(instance.get("flavor")));
     claims::ClaimRequest request;
@@ -325,7 +331,9 @@ Result<void> ResourceTracker::claim(const rpc::Context& context,
     return {};
 }
 
-void ResourceTracker::drop(const rpc::Context& context, objects::Object& instance, bool unset_host) {
+void ResourceTracker::drop(const rpc::Context& context,
+                           objects::Object& instance,
+                           bool unset_host) {
     {
         const std::lock_guard lock(ledger_mutex_);
         ledger_.drop(InstanceUuid(instance.text("uuid")));
@@ -333,7 +341,8 @@ void ResourceTracker::drop(const rpc::Context& context, objects::Object& instanc
     if (unset_host) {
         instance.set("host", nullptr);
         instance.set("node", nullptr);
-        if (const auto saved = save_instance({conductor_, options_.host}, context, instance); !saved)
+        if (const auto saved = save_instance({conductor_, options_.host}, context, instance);
+            !saved)
             log::warning("the host of a server could not be cleared",
                          {{"error", saved.error().text}});
     }
@@ -370,12 +379,11 @@ Result<void> ResourceTracker::set_enabled(bool enabled) {
         return {};
     const auto described = description();
     const auto version = static_cast<unsigned>(conductor_.profile()->service_version);
-    return provider_->sync(
-        rpc::Context::admin(), [&](const auto& inventories, const auto& traits) {
-            return clients::ProviderWish{
-                provider::inventories(described, options_.inventory, inventories, version),
-                provider::traits(described, traits, disabled_, version)};
-        });
+    return provider_->sync(rpc::Context::admin(), [&](const auto& inventories, const auto& traits) {
+        return clients::ProviderWish{
+            provider::inventories(described, options_.inventory, inventories, version),
+            provider::traits(described, traits, disabled_, version)};
+    });
 }
 
 } // namespace novalet::tasks

@@ -28,17 +28,43 @@ rpc::Request from_journal(const journal::Accepted& accepted) {
     return request;
 }
 
+constexpr Seconds retry_pause{5};
+
 /// Operations of nova-compute that this release answers with a clear refusal.
-constexpr std::array refused{
-    "snapshot_instance", "backup_instance", "rebuild_instance", "rescue_instance",
-    "unrescue_instance", "shelve_instance", "shelve_offload_instance", "unshelve_instance",
-    "prep_resize", "resize_instance", "finish_resize", "confirm_resize", "revert_resize",
-    "finish_revert_resize", "live_migration", "check_can_live_migrate_destination",
-    "check_can_live_migrate_source", "pre_live_migration", "post_live_migration_at_destination",
-    "attach_volume", "detach_volume", "swap_volume", "reserve_block_device_name",
-    "attach_interface", "detach_interface", "soft_delete_instance", "restore_instance",
-    "set_admin_password", "trigger_crash_dump", "inject_network_info", "get_diagnostics",
-    "get_instance_diagnostics", "quiesce_instance", "unquiesce_instance"};
+constexpr std::array refused{"snapshot_instance",
+                             "backup_instance",
+                             "rebuild_instance",
+                             "rescue_instance",
+                             "unrescue_instance",
+                             "shelve_instance",
+                             "shelve_offload_instance",
+                             "unshelve_instance",
+                             "prep_resize",
+                             "resize_instance",
+                             "finish_resize",
+                             "confirm_resize",
+                             "revert_resize",
+                             "finish_revert_resize",
+                             "live_migration",
+                             "check_can_live_migrate_destination",
+                             "check_can_live_migrate_source",
+                             "pre_live_migration",
+                             "post_live_migration_at_destination",
+                             "attach_volume",
+                             "detach_volume",
+                             "swap_volume",
+                             "reserve_block_device_name",
+                             "attach_interface",
+                             "detach_interface",
+                             "soft_delete_instance",
+                             "restore_instance",
+                             "set_admin_password",
+                             "trigger_crash_dump",
+                             "inject_network_info",
+                             "get_diagnostics",
+                             "get_instance_diagnostics",
+                             "quiesce_instance",
+                             "unquiesce_instance"};
 
 } // namespace
 
@@ -47,26 +73,53 @@ Router::Router(Services& services, const std::string& rpc_version)
     add_methods(rpc_version);
 }
 
-void Router::run_effect(rpc::Request request, rpc::Responder responder, Verb verb, Progress progress) {
+/// Nothing is given up because the control plane is away: the operation starts over, as it would
+/// after a restart, until an answer comes or the agent stops.
+Result<Json> Router::run_until_settled(const rpc::Request& request,
+                                       Verb verb,
+                                       Progress progress,
+                                       const std::stop_token& stop) {
+    const auto again = [&]() -> Result<Json> {
+        return verb != nullptr
+                   ? verb(services_, request, progress, stop)
+                   : build_and_run_instance(services_, build_limit_, request, progress, stop);
+    };
+    auto result = again();
+    while (!result && control_plane_unreachable(result.error()) && progress.journalled()) {
+        log::warning("the control plane cannot be reached; the operation starts over",
+                     {{"error", result.error().text}});
+        std::mutex mutex;
+        std::unique_lock lock(mutex);
+        std::condition_variable_any quiet;
+        if (quiet.wait_for(lock, stop, retry_pause, [] { return false; }); stop.stop_requested())
+            break;
+        progress = progress.again();
+        result = again();
+    }
+    return result;
+}
+
+void Router::run_effect(rpc::Request request,
+                        rpc::Responder responder,
+                        Verb verb,
+                        Progress progress) {
     const std::string key = instance_of(request);
     if (request.method == "terminate_instance")
         services_.queues.interrupt(key); // a delete does not wait for the build before it
     auto shared = std::make_shared<const rpc::Request>(std::move(request));
-    services_.queues.post(key, [this, shared, responder, verb, progress, key](
-                                   const std::stop_token& stop) {
-        const log::Scope scope{{"req", shared->context.request_id()},
-                               {"instance", key},
-                               {"task", shared->method}};
-        const auto result = verb != nullptr
-                                ? verb(services_, *shared, progress, stop)
-                                : build_and_run_instance(
-                                      services_, build_limit_, *shared, progress, stop);
-        if (!result)
-            log::warning("operation failed", {{"error", result.error().text}});
-        progress.finish(result ? journal::Outcome::Done : journal::Outcome::Failed,
-                        result ? std::string() : result.error().text);
-        responder.reply(result);
-    });
+    services_.queues.post(
+        key, [this, shared, responder, verb, progress, key](const std::stop_token& stop) {
+            const log::Scope scope{
+                {"req", shared->context.request_id()}, {"instance", key}, {"task", shared->method}};
+            const auto result = run_until_settled(*shared, verb, progress, stop);
+            if (!result && control_plane_unreachable(result.error()))
+                return; // the journal entry stays open for the next start
+            if (!result)
+                log::warning("operation failed", {{"error", result.error().text}});
+            progress.finish(result ? journal::Outcome::Done : journal::Outcome::Failed,
+                            result ? std::string() : result.error().text);
+            responder.reply(result);
+        });
 }
 
 rpc::Method Router::effect(const char* name,
@@ -83,7 +136,7 @@ rpc::Method Router::effect(const char* name,
         {
             const std::lock_guard lock(mutex_);
             if (const auto entry = accepted_.find(request.unique_id); entry != accepted_.end()) {
-                progress = Progress(services_.journal, entry->second, false);
+                progress = Progress(services_.journal, entry->second);
                 accepted_.erase(entry);
             }
         }
@@ -101,8 +154,10 @@ rpc::Method Router::query(const char* name,
     method.required = std::move(required);
     method.optional = std::move(optional);
     method.handler = [this, ask](rpc::Request request, rpc::Responder responder) {
-        services_.pool.post([this, ask, responder, shared = std::make_shared<const rpc::Request>(
-                                                       std::move(request))] {
+        services_.pool.post([this,
+                             ask,
+                             responder,
+                             shared = std::make_shared<const rpc::Request>(std::move(request))] {
             const log::Scope scope{{"req", shared->context.request_id()}};
             responder.reply(ask(services_, *shared));
         });
@@ -112,20 +167,23 @@ rpc::Method Router::query(const char* name,
 
 void Router::add_methods(const std::string& rpc_version) {
     std::vector<rpc::Method> methods;
-    methods.push_back(effect(
-        "build_and_run_instance",
-        {"instance", "image", "request_spec", "filter_properties"},
-        {"accel_uuids", "admin_password", "injected_files", "requested_networks",
-         "security_groups", "block_device_mapping", "node", "limits", "host_list"},
-        nullptr));
+    methods.push_back(effect("build_and_run_instance",
+                             {"instance", "image", "request_spec", "filter_properties"},
+                             {"accel_uuids",
+                              "admin_password",
+                              "injected_files",
+                              "requested_networks",
+                              "security_groups",
+                              "block_device_mapping",
+                              "node",
+                              "limits",
+                              "host_list"},
+                             nullptr));
     methods.push_back(effect("terminate_instance", {"instance", "bdms"}, {}, terminate_instance));
-    methods.push_back(
-        effect("stop_instance", {"instance"}, {"clean_shutdown"}, stop_instance));
+    methods.push_back(effect("stop_instance", {"instance"}, {"clean_shutdown"}, stop_instance));
     methods.push_back(effect("start_instance", {"instance"}, {}, start_instance));
-    methods.push_back(effect("reboot_instance",
-                             {"instance"},
-                             {"block_device_info", "reboot_type"},
-                             reboot_instance));
+    methods.push_back(effect(
+        "reboot_instance", {"instance"}, {"block_device_info", "reboot_type"}, reboot_instance));
     methods.push_back(effect("pause_instance", {"instance"}, {}, pause_instance));
     methods.push_back(effect("unpause_instance", {"instance"}, {}, unpause_instance));
     methods.push_back(effect("suspend_instance", {"instance"}, {}, suspend_instance));
@@ -133,10 +191,8 @@ void Router::add_methods(const std::string& rpc_version) {
     methods.push_back(
         query("get_console_output", {"instance", "tail_length"}, {}, get_console_output));
     methods.push_back(query("get_vnc_console", {"console_type", "instance"}, {}, get_vnc_console));
-    methods.push_back(query("validate_console_port",
-                            {"instance", "port", "console_type"},
-                            {},
-                            validate_console_port));
+    methods.push_back(query(
+        "validate_console_port", {"instance", "port", "console_type"}, {}, validate_console_port));
     methods.push_back(query("get_host_uptime", {}, {}, get_host_uptime));
     methods.push_back(query("set_host_enabled", {"enabled"}, {}, set_host_enabled));
     rpc::Method events;
@@ -187,7 +243,7 @@ Result<std::size_t> Router::recover() {
     for (auto& entry : entries) {
         auto request = from_journal(entry.request);
         const auto method = table_.find(request);
-        const Progress progress(services_.journal, entry.id, true);
+        const Progress progress(services_.journal, entry.id, entry.step);
         if (!method || entry.attempts > most_attempts) {
             log::error("an accepted request is given up",
                        {{"method", request.method},
@@ -196,15 +252,18 @@ Result<std::size_t> Router::recover() {
             progress.finish(journal::Outcome::Abandoned, "the agent died over it several times");
             continue; // the repair of instances without an entry puts the server into ERROR
         }
-        log::info("carrying on an accepted request",
-                  {{"method", request.method},
-                   {"instance", instance_of(request)},
-                   {"step", entry.step}});
+        log::info(
+            "carrying on an accepted request",
+            {{"method", request.method}, {"instance", instance_of(request)}, {"step", entry.step}});
         static const std::map<std::string, Verb, std::less<>> verbs{
-            {"terminate_instance", terminate_instance}, {"stop_instance", stop_instance},
-            {"start_instance", start_instance},         {"reboot_instance", reboot_instance},
-            {"pause_instance", pause_instance},         {"unpause_instance", unpause_instance},
-            {"suspend_instance", suspend_instance},     {"resume_instance", resume_instance},
+            {"terminate_instance", terminate_instance},
+            {"stop_instance", stop_instance},
+            {"start_instance", start_instance},
+            {"reboot_instance", reboot_instance},
+            {"pause_instance", pause_instance},
+            {"unpause_instance", unpause_instance},
+            {"suspend_instance", suspend_instance},
+            {"resume_instance", resume_instance},
             {"build_and_run_instance", nullptr}};
         const auto verb = verbs.find(request.method);
         run_effect(std::move(request),
@@ -236,10 +295,11 @@ void repair_instances(Services& services) {
                               task == "networking" || task == "spawning";
         if (task == "deleting") {
             log::info("finishing a delete that was interrupted");
-            services.queues.post(uuid, [&services, instance, context](const std::stop_token&) mutable {
-                if (const auto done = delete_instance(services, context, instance, {}); !done)
-                    log::error("an interrupted delete failed", {{"error", done.error().text}});
-            });
+            services.queues.post(
+                uuid, [&services, instance, context](const std::stop_token&) mutable {
+                    if (const auto done = delete_instance(services, context, instance, {}); !done)
+                        log::error("an interrupted delete failed", {{"error", done.error().text}});
+                });
         } else if (vm == "building" || spawning) {
             log::warning("an interrupted build without a journal entry goes to ERROR");
             instance.set("vm_state", "error");

@@ -30,11 +30,10 @@ class Router final : public rpc::Dispatcher {
                       std::vector<std::string> optional,
                       Result<Json> (*ask)(Services&, const rpc::Request&));
     void run_effect(rpc::Request request, rpc::Responder responder, Verb verb, Progress progress);
-    static Result<Json> build(Services& services,
-                              BuildLimit& limit,
-                              const rpc::Request& request,
-                              const Progress& progress,
-                              const std::stop_token& stop);
+    Result<Json> run_until_settled(const rpc::Request& request,
+                                   Verb verb,
+                                   Progress progress,
+                                   const std::stop_token& stop);
 
     Services& services_;
     BuildLimit build_limit_;

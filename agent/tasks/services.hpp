@@ -12,6 +12,7 @@
 #include "hypervisor/hypervisor.hpp"
 
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace novalet::tasks {
@@ -48,8 +49,7 @@ class Resources {
     claim(const rpc::Context& context, objects::Object& instance, const Json& limits) = 0;
     /// Usage given back; with `unset_host` the instance's host, node and pinning are cleared and
     /// saved as well.
-    virtual void
-    drop(const rpc::Context& context, objects::Object& instance, bool unset_host) = 0;
+    virtual void drop(const rpc::Context& context, objects::Object& instance, bool unset_host) = 0;
     /// The instance's states changed: usage statistics follow.
     virtual void update(const objects::Object& instance) = 0;
     /// For failed_builds and the consecutive_build_service_disable_threshold.
@@ -85,12 +85,12 @@ struct TaskOptions {
     std::string host; ///< CONF.host
     GuestDefaults guest;
     bool vif_plugging_is_fatal = true;
-    Seconds vif_plugging_timeout{300};      ///< 0 = do not wait
+    Seconds vif_plugging_timeout{300}; ///< 0 = do not wait
     unsigned network_allocate_retries = 0;
-    unsigned max_concurrent_builds = 10;    ///< 0 = unlimited
-    Seconds shutdown_timeout{60};           ///< clean power-off
+    unsigned max_concurrent_builds = 10; ///< 0 = unlimited
+    Seconds shutdown_timeout{60};        ///< clean power-off
     Seconds shutdown_retry_interval{10};
-    bool track_instance_changes = true;     ///< tell the scheduler
+    bool track_instance_changes = true; ///< tell the scheduler
     bool vnc_enabled = true;
     std::string novncproxy_base_url;
     Seconds console_token_ttl{600};
@@ -127,17 +127,25 @@ class Progress {
     [[nodiscard]] bool journalled() const noexcept { return journal_ != nullptr; }
     /// The operation came to its end; the entry is closed.
     void finish(journal::Outcome outcome, const std::string& note) const;
-    Progress(journal::Journal& journal, std::int64_t entry, bool resumed)
-        : journal_(&journal), entry_(entry), resumed_(resumed) {}
+    /// `resumed_at`: the step that was under way when an earlier process ended.
+    Progress(journal::Journal& journal,
+             std::int64_t entry,
+             std::optional<std::string> resumed_at = std::nullopt)
+        : journal_(&journal), entry_(entry), resumed_at_(std::move(resumed_at)),
+          last_(std::make_shared<std::string>(resumed_at_.value_or(""))) {}
     /// The step that begins now; durable before it returns.
     void step(const char* name) const;
     /// Was the operation under way when an earlier process ended?
-    [[nodiscard]] bool resumed() const noexcept { return resumed_; }
+    [[nodiscard]] bool resumed() const noexcept { return resumed_at_.has_value(); }
+    /// The same entry, for a second try in this process.
+    [[nodiscard]] Progress again() const;
+    [[nodiscard]] std::string resumed_at() const { return resumed_at_.value_or(""); }
 
   private:
     journal::Journal* journal_ = nullptr;
     std::int64_t entry_ = 0;
-    bool resumed_ = false;
+    std::optional<std::string> resumed_at_;
+    std::shared_ptr<std::string> last_; ///< step; one thread at a time works under an entry
 };
 
 } // namespace novalet::tasks

@@ -5,11 +5,6 @@
 namespace novalet::tasks {
 namespace {
 
-Json cached_network_info(const objects::Object& instance) {
-    const auto parsed = Json::parse(instance.child("info_cache")["network_info"].as_string());
-    return parsed && parsed->is_array() ? *parsed : Json::array();
-}
-
 void warn(const char* what, const Result<void>& result) {
     if (!result && !instance_is_gone(result.error()))
         log::warning(what, {{"error", result.error().text}});
@@ -72,6 +67,8 @@ Result<Json> terminate_instance(Services& services,
         auto deleted = delete_instance(services, request.context, instance, progress);
         if (deleted || instance_is_gone(deleted.error()))
             return Json();
+        if (control_plane_unreachable(deleted.error()))
+            return Failure(deleted.error());
         instance.set("vm_state", "error");
         warn("the server could not be set to ERROR",
              save_instance(host, request.context, instance));
