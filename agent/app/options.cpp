@@ -103,6 +103,12 @@ hypervisor::libvirt::Options libvirt_options(const config::Config& config,
     out.cache.instances_path = config.instances_path;
     out.cache.subdirectory = config.image_cache.subdirectory_name;
     out.cache.force_raw_images = config.images.force_raw_images;
+    out.cache.default_ephemeral_format = config.images.default_ephemeral_format;
+    out.cache.max_concurrent_downloads = config.images.max_concurrent_downloads;
+    out.cache.qemu_img.address_space = config.images.address_space_limit << 20U;
+    out.cache.qemu_img.cpu_seconds =
+        static_cast<std::uint64_t>(config.images.cpu_time_limit.count());
+    out.files.qemu_img = out.cache.qemu_img;
     out.files.instances_path = config.instances_path;
     out.files.copy_on_write = libvirt.images_type != "raw";
     out.topology.shared_cpus = config.compute.cpu_shared_set;

@@ -46,8 +46,12 @@ bool can_do_direct_io(const fs::path& folder) {
     return static_cast<bool>(file);
 }
 
-/// nova.privsep.fs names the base by the md5 of the file system's name.
-std::string filesystem_mark(const std::string& filesystem) {
+/// nova.privsep.fs names the base by a hash of the configured default, whatever the file system in
+/// it is. Another file system gets a name of its own, which the cache manager of a nova-compute on
+/// this host does not take for an unused base.
+std::string filesystem_mark(const std::string& filesystem, const std::string& by_default) {
+    if (filesystem != by_default)
+        return filesystem;
     auto digest = Digest::create("md5");
     if (!digest)
         return filesystem; // an OpenSSL without md5: any stable name will do on this host
@@ -307,9 +311,12 @@ Result<BaseImage> ImageCache::blank_base(std::uint64_t bytes,
                        cat("Block Device Mapping is Invalid: guest_format '",
                            cut_utf8(filesystem, 64),
                            "' is not supported"));
+    const std::string by_default =
+        options_.default_ephemeral_format.empty() ? "vfat" : options_.default_ephemeral_format;
     const std::string name =
-        filesystem == "swap" ? cat("swap_", bytes >> 20U)
-                             : cat("ephemeral_", bytes >> 30U, '_', filesystem_mark(filesystem));
+        filesystem == "swap"
+            ? cat("swap_", bytes >> 20U)
+            : cat("ephemeral_", bytes >> 30U, '_', filesystem_mark(filesystem, by_default));
     const auto path = folder_ / name;
     Turn turn(*this, name);
     NOVALET_TRY(turn.take(stop));

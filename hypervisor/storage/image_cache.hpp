@@ -2,7 +2,8 @@
 // Base images below <instances_path>/_base, shared by the guests of the host (reference 07 §3.1).
 //   _base/<sha1 of the image id>            raw (or as it came), complete and inspected
 //   _base/<…>.part-<random>                 being downloaded or converted; removed at start
-//   _base/ephemeral_<GB>_<fs>, swap_<MB>    bases of ephemeral and swap disks
+//   _base/ephemeral_<GiB>_<mark>, swap_<MiB>  bases of ephemeral and swap disks; <mark> is Nova's
+//                                           hash for the default file system, else its name
 //   locks/nova-<name of the base file>      fcntl locks, the same as nova-compute's
 #include "hypervisor/hypervisor.hpp"
 #include "hypervisor/storage/image_inspector.hpp"
@@ -26,6 +27,8 @@ struct CacheOptions {
     std::filesystem::path instances_path = "/var/lib/nova/instances";
     std::string subdirectory = "_base";
     bool force_raw_images = true;
+    /// File system of ephemeral disks for which nobody names one; empty = vfat, as in Nova.
+    std::string default_ephemeral_format;
     unsigned max_concurrent_downloads = 4; ///< of different images; 0 = unlimited
     InspectionRules inspection;
     QemuImgLimits qemu_img;

@@ -4,6 +4,7 @@
 #include "agent/core/uuid.hpp"
 
 #include <cerrno>
+#include <cstdio>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -29,11 +30,12 @@ Result<Fd> PartFile::create() const {
     return file;
 }
 
-Result<void> PartFile::keep_as(const std::filesystem::path& target) const {
-    const Fd file(open(path_.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+Result<void> keep_file(const std::filesystem::path& unfinished,
+                       const std::filesystem::path& target) {
+    const Fd file(open(unfinished.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
     if (!file || fdatasync(file.get()) != 0)
-        return file_failure("sync of " + path_.string());
-    if (rename(path_.c_str(), target.c_str()) != 0)
+        return file_failure("sync of " + unfinished.string());
+    if (rename(unfinished.c_str(), target.c_str()) != 0)
         return file_failure("rename to " + target.string());
     const Fd folder(open(target.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!folder || fsync(folder.get()) != 0)

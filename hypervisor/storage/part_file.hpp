@@ -14,6 +14,11 @@ constexpr std::string_view part_mark = ".part-";
 /// The failure of a call on a file, from errno: ResourceExhausted when there is no space.
 [[nodiscard]] Failure file_failure(const std::string& what);
 
+/// Written to the disk and put under its final name, and that as well. A file that is there is
+/// replaced.
+[[nodiscard]] Result<void> keep_file(const std::filesystem::path& unfinished,
+                                     const std::filesystem::path& target);
+
 /// One thread.
 class PartFile {
   public:
@@ -26,8 +31,10 @@ class PartFile {
     [[nodiscard]] const std::filesystem::path& path() const { return path_; }
     /// Makes it: fails when it is there, follows no symbolic link.
     [[nodiscard]] Result<Fd> create() const;
-    /// Written to the disk and put under its final name, and that as well.
-    [[nodiscard]] Result<void> keep_as(const std::filesystem::path& target) const;
+    /// keep_file().
+    [[nodiscard]] Result<void> keep_as(const std::filesystem::path& target) const {
+        return keep_file(path_, target);
+    }
 
   private:
     std::filesystem::path path_;
