@@ -98,10 +98,17 @@ class FakeHttp final : public clients::HttpClient {
         return parsed ? *parsed : Json();
     }
 
+    /// With the digits of escapes in upper case: both cases mean the same.
     [[nodiscard]] static std::string path_of(const std::string& url) {
         const auto host = url.find("://");
         const auto path = url.find('/', host == std::string::npos ? 0 : host + 3);
-        return path == std::string::npos ? "" : url.substr(path);
+        std::string out = path == std::string::npos ? "" : url.substr(path);
+        for (std::size_t at = 0; (at = out.find('%', at)) != std::string::npos; ++at)
+            for (std::size_t digit = at + 1; digit < std::min(at + 3, out.size()); ++digit)
+                out[digit] = out[digit] >= 'a' && out[digit] <= 'f'
+                                 ? static_cast<char>(out[digit] - 'a' + 'A')
+                                 : out[digit];
+        return out;
     }
 
   private:
