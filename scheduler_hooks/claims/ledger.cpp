@@ -28,6 +28,7 @@ Failure unavailable(const std::string& reasons, const std::string& explanation) 
 
 numa::FitInput fit_input(const ClaimRequest& request,
                          const model::HostTopology& host,
+                         const numa::HostCounts& counts,
                          const std::vector<KernelPages>* kernel,
                          const LedgerOptions& options) {
     return {host,
@@ -36,7 +37,8 @@ numa::FitInput fit_input(const ClaimRequest& request,
             &request.pci_requests,
             &request.pci_pools,
             kernel,
-            {options.packing, options.avoid_pci_cells}};
+            {options.packing, options.avoid_pci_cells},
+            &counts};
 }
 
 /// Pages of one size that the guest's cells take on a host cell.
@@ -117,7 +119,7 @@ Result<std::optional<GuestTopology>> Ledger::fitted(const ClaimRequest& request)
     if (!request.topology || used_.empty())
         return std::optional<GuestTopology>();
     const std::vector<KernelPages> kernel = spendable(request.kernel_pages);
-    numa::FitResult result = numa::fit(fit_input(request, used_, &kernel, options_));
+    numa::FitResult result = numa::fit(fit_input(request, used_, counts_, &kernel, options_));
     if (!result.topology)
         return unavailable(request.pci_requests.empty() ? cannot_fit : cannot_fit_with_pci,
                            result.refusal->summary);
@@ -170,7 +172,7 @@ std::vector<std::string> Ledger::reasons(const ClaimRequest& request) const {
     if (!request.topology || used_.empty())
         return {};
     const std::vector<KernelPages> kernel = spendable(request.kernel_pages);
-    const numa::FitResult result = numa::fit(fit_input(request, used_, &kernel, options_));
+    const numa::FitResult result = numa::fit(fit_input(request, used_, counts_, &kernel, options_));
     return result.refusal ? result.refusal->lines() : std::vector<std::string>();
 }
 
@@ -355,11 +357,20 @@ void Ledger::count(Claim& claim) {
     claim.conflicting = false;
     if (!claim.topology || used_.empty())
         return;
-    if (numa::add_usage(used_, *claim.topology))
-        return;
-    claim.conflicting = true;
-    discard(numa::add_usage(used_, without_pins(*claim.topology)),
-            "without CPUs there is nothing it could refuse");
+    if (!numa::add_usage(used_, *claim.topology)) {
+        claim.conflicting = true;
+        discard(numa::add_usage(used_, without_pins(*claim.topology)),
+                "without CPUs there is nothing it could refuse");
+    }
+    count_cells(*claim.topology);
+}
+
+void Ledger::count_cells(const GuestTopology& guest) {
+    for (const GuestCell& part : guest.cells)
+        if (part.wants_pins())
+            for (std::size_t i = 0; i < used_.cells.size(); ++i)
+                if (used_.cells[i].id == part.id)
+                    counts_[i] = numa::CellCounts(used_.cells[i]);
 }
 
 /// The exact inverse of count(); when CPUs were in dispute somebody may own them now, so all is
@@ -369,6 +380,8 @@ void Ledger::uncount(const Claim& claim) {
         return;
     if (!conflicts().empty() || claim.conflicting || !numa::remove_usage(used_, *claim.topology))
         recount();
+    else
+        count_cells(*claim.topology);
 }
 
 /// In the order of the claims' age, so that the earlier one keeps disputed CPUs.
@@ -381,6 +394,7 @@ void Ledger::recount() {
         for (model::PagePool& pool : cell.mempages)
             pool.used = 0;
     }
+    counts_ = numa::count_host(used_);
     std::vector<Claim*> all;
     for (auto& [uuid, claim] : instances_)
         all.push_back(&claim);

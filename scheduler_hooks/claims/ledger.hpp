@@ -162,6 +162,7 @@ class Ledger {
     spendable(const std::vector<numa::KernelPages>& kernel) const;
     [[nodiscard]] Result<std::optional<model::GuestTopology>>
     fitted(const ClaimRequest& request) const;
+    void count_cells(const model::GuestTopology& guest);
     void count(Claim& claim);
     void uncount(const Claim& claim);
     void recount();
@@ -169,6 +170,7 @@ class Ledger {
     HostCapacity capacity_;
     LedgerOptions options_;
     model::HostTopology used_;
+    numa::HostCounts counts_; ///< of used_, so that a fit need not count
     std::map<InstanceUuid, Claim> instances_;
     std::map<MigrationUuid, Claim> moves_;
     std::map<InstanceUuid, std::uint64_t> dropped_;

@@ -18,26 +18,12 @@ using model::ThreadPolicy;
 /// Memory beyond this cannot be meant, and keeps KiB far from the limits of 64 bits.
 constexpr std::int64_t max_memory_mib = std::int64_t{1} << 50;
 
-/// Visits the words of pcpuset − pinned_cpus without building the set.
-template <class F> void for_free_words(const HostCell& cell, F&& f) {
-    const auto& offered = cell.pcpuset.words();
-    const auto& pinned = cell.pinned_cpus.words();
-    for (std::size_t at = 0; at < offered.size(); ++at)
-        f(at, at < pinned.size() ? offered[at] & ~pinned[at] : offered[at]);
-}
-
 CpuSet::Word free_word(const HostCell& cell, std::size_t at) {
     const auto& offered = cell.pcpuset.words();
     const auto& pinned = cell.pinned_cpus.words();
     if (at >= offered.size())
         return 0;
     return at < pinned.size() ? offered[at] & ~pinned[at] : offered[at];
-}
-
-void add_core(CellView& view, std::size_t free_threads) {
-    if (view.cores.size() <= free_threads)
-        view.cores.resize(free_threads + 1);
-    ++view.cores[free_threads];
 }
 
 /// CPUs of no sibling set are cores of their own. Rare, so it is only asked when some are missing.
@@ -48,44 +34,13 @@ CpuSet loose_cpus(const HostCell& cell) {
     return loose;
 }
 
-/// Free threads per core.
-void count_cores(CellView& view) {
-    const HostCell& cell = *view.cell;
-    view.cores.reserve(9);
-    std::int64_t seen = 0;
-    for (const CpuSet& core : cell.siblings) {
-        const auto& words = core.words();
-        std::size_t size = 0;
-        std::size_t free = 0;
-        for (std::size_t at = 0; at < words.size(); ++at) {
-            if (words[at] == 0)
-                continue;
-            // A core has few threads: counting bit by bit beats the portable popcount.
-            for (CpuSet::Word word = words[at]; word != 0; word &= word - 1)
-                ++size;
-            for (CpuSet::Word word = words[at] & free_word(cell, at); word != 0; word &= word - 1)
-                ++free;
-        }
-        view.threads = std::max(view.threads, size);
-        add_core(view, free);
-        seen += static_cast<std::int64_t>(free);
-    }
-    if (seen < view.free_dedicated)
-        loose_cpus(cell).for_each([&](unsigned) { add_core(view, 1); });
-    if (view.cores.size() > view.threads)
-        view.whole_cores = view.cores[view.threads];
-    for (std::size_t t = view.cores.size(); t-- > 1;)
-        if (t + 1 < view.cores.size())
-            view.cores[t] += view.cores[t + 1];
-}
-
 /// Threads per core that the guest's CPUs get; 0: any free ones, one by one (only prefer).
 /// Empty: impossible.
 std::optional<std::size_t>
-threads_per_core(const std::vector<std::int64_t>& cores, std::int64_t wanted, ThreadPolicy policy) {
+threads_per_core(const CellCounts& counts, std::int64_t wanted, ThreadPolicy policy) {
     const std::size_t least = policy == ThreadPolicy::Require ? 2 : 1;
-    for (std::size_t t = cores.size(); t-- > least;)
-        if (cores[t] * static_cast<std::int64_t>(t) >= wanted)
+    for (std::size_t t = counts.most_free(); t >= least; --t)
+        if (counts.cores_with(t) * static_cast<std::int64_t>(t) >= wanted)
             return t;
     if (policy == ThreadPolicy::Require)
         return std::nullopt;
@@ -109,8 +64,8 @@ class PairCheck {
               const GuestCell& guest,
               const PairTerms& terms,
               std::vector<std::string>* why)
-        : host_(host), cell_(*host.cell), guest_(guest), terms_(terms), why_(why),
-          pinned_(static_cast<std::int64_t>(guest.pcpuset.size())),
+        : host_(host), cell_(*host.cell), counts_(*host.counts), guest_(guest), terms_(terms),
+          why_(why), pinned_(static_cast<std::int64_t>(guest.pcpuset.size())),
           floating_(static_cast<std::int64_t>(guest.cpuset.size())) {}
 
     bool run(std::int64_t& page_size_kib) {
@@ -236,8 +191,8 @@ class PairCheck {
 
     bool pins() {
         const std::int64_t wanted = pinned_ + terms_.reserved;
-        if (wanted > host_.dedicated || wanted > host_.free_dedicated)
-            return no(need_cpus(), host_.free_dedicated, " of ", host_.dedicated, " free");
+        if (wanted > counts_.dedicated() || wanted > counts_.free_dedicated())
+            return no(need_cpus(), counts_.free_dedicated(), " of ", counts_.dedicated(), " free");
         if (wanted == 0)
             return true;
         const ThreadPolicy policy = guest_.thread_policy.value_or(ThreadPolicy::Prefer);
@@ -245,25 +200,24 @@ class PairCheck {
             return isolated(wanted);
         if (policy == ThreadPolicy::Prefer || pinned_ == 0)
             return true;
-        if (host_.threads <= 1)
+        if (counts_.threads() <= 1)
             return no("needs cores with threads (cpu_thread_policy require), has none");
-        return threads_per_core(host_.cores, pinned_, policy).has_value() ||
-               no(need_cpus(), "thread siblings are free on ", free_cores(2), " cores only");
+        return threads_per_core(counts_, pinned_, policy).has_value() ||
+               no(need_cpus(),
+                  "thread siblings are free on ",
+                  counts_.cores_with(2),
+                  " cores only");
     }
 
     /// A whole core for each vCPU. With separate sets a host with threads is meant to be excluded
     /// by its trait: the siblings would be sold twice (Nova bug 1889633).
     bool isolated(std::int64_t wanted) {
-        if (host_.threads != 1 && !host_.legacy)
+        if (counts_.threads() != 1 && !counts_.legacy())
             return no("needs cores without threads (cpu_thread_policy isolate), has ",
-                      host_.threads,
+                      counts_.threads(),
                       " threads a core");
-        return wanted <= host_.whole_cores ||
-               no("needs ", wanted, " unused cores, ", host_.whole_cores, " free");
-    }
-
-    std::int64_t free_cores(std::size_t threads) const {
-        return threads < host_.cores.size() ? host_.cores[threads] : 0;
+        return wanted <= counts_.whole_cores() ||
+               no("needs ", wanted, " unused cores, ", counts_.whole_cores(), " free");
     }
 
     std::string need_cpus() const {
@@ -275,12 +229,12 @@ class PairCheck {
 
     bool shared() {
         bool fits = true;
-        if (floating_ > host_.shared)
-            fits = no("needs ", floating_, " shared CPUs, has ", host_.shared);
+        if (floating_ > counts_.shared())
+            fits = no("needs ", floating_, " shared CPUs, has ", counts_.shared());
         if (terms_.limits == nullptr)
             return fits;
         const double cpu_limit =
-            static_cast<double>(host_.shared) * terms_.limits->cpu_allocation_ratio;
+            static_cast<double>(counts_.shared()) * terms_.limits->cpu_allocation_ratio;
         if (static_cast<double>(cell_.cpu_usage + floating_) > cpu_limit)
             fits = no("needs ",
                       floating_,
@@ -303,6 +257,7 @@ class PairCheck {
 
     const CellView& host_;
     const HostCell& cell_;
+    const CellCounts& counts_;
     const GuestCell& guest_;
     const PairTerms& terms_;
     std::vector<std::string>* why_;
@@ -314,7 +269,7 @@ class PairCheck {
 /// returns false.
 template <class F> void for_each_core(const CellView& host, F&& f) {
     std::vector<unsigned> free;
-    free.reserve(host.threads);
+    free.reserve(host.counts->threads());
     for (const CpuSet& core : host.cell->siblings) {
         free.clear();
         const auto& words = core.words();
@@ -326,13 +281,13 @@ template <class F> void for_each_core(const CellView& host, F&& f) {
                 free.push_back(static_cast<unsigned>(at * CpuSet::word_bits) +
                                static_cast<unsigned>(std::countr_zero(word)));
         }
-        if (!f(free, free.size() == host.threads))
+        if (!f(free, free.size() == host.counts->threads()))
             return;
     }
     bool more = true;
     loose_cpus(*host.cell).for_each([&](unsigned cpu) {
         free.assign(1, cpu);
-        more = more && f(free, host.threads == 1);
+        more = more && f(free, host.counts->threads() == 1);
     });
 }
 
@@ -347,7 +302,7 @@ std::vector<unsigned> choose_pins(const CellView& host, std::size_t wanted, Thre
     const std::size_t per_core =
         isolate
             ? 1
-            : threads_per_core(host.cores, static_cast<std::int64_t>(wanted), policy).value_or(0);
+            : threads_per_core(*host.counts, static_cast<std::int64_t>(wanted), policy).value_or(0);
     for_each_core(host, [&](const std::vector<unsigned>& free, bool whole) {
         if (free.size() < per_core || (isolate && !whole))
             return true;
@@ -378,20 +333,6 @@ CpuSet emulator_cpu(const CellView& host, const std::vector<unsigned>& pins, boo
 }
 
 } // namespace
-
-CellView view_of(const HostCell& cell, bool with_cores, const std::vector<KernelPages>* kernel) {
-    CellView view;
-    view.cell = &cell;
-    view.kernel = kernel;
-    view.shared = static_cast<std::int64_t>(cell.cpuset.size());
-    view.dedicated = static_cast<std::int64_t>(cell.pcpuset.size());
-    for_free_words(
-        cell, [&](std::size_t, CpuSet::Word word) { view.free_dedicated += std::popcount(word); });
-    view.legacy = cell.cpuset == cell.pcpuset;
-    if (with_cores)
-        count_cores(view);
-    return view;
-}
 
 bool pair_fits(const CellView& host,
                const GuestCell& guest,

@@ -4,6 +4,7 @@
 #include "scheduler_hooks/model/guest_topology.hpp"
 #include "scheduler_hooks/model/host_topology.hpp"
 #include "scheduler_hooks/model/limits.hpp"
+#include "scheduler_hooks/numa/counts.hpp"
 #include "scheduler_hooks/numa/fit.hpp"
 
 #include <string>
@@ -15,19 +16,8 @@ namespace novalet::scheduler_hooks::numa {
 struct CellView {
     const model::HostCell* cell = nullptr;
     const std::vector<KernelPages>* kernel = nullptr;
-    std::int64_t shared = 0;    ///< |cpuset|
-    std::int64_t dedicated = 0; ///< |pcpuset|
-    std::int64_t free_dedicated = 0;
-    bool legacy = false; ///< one CPU set for shared and pinned guests
-    // Below only when asked for (pinned guests):
-    std::size_t threads = 1; ///< of the largest core
-    /// [t]: cores with at least t free threads; index 0 unused, ends at the largest t that occurs.
-    std::vector<std::int64_t> cores;
-    std::int64_t whole_cores = 0; ///< cores with all `threads` free
+    const CellCounts* counts = nullptr;
 };
-
-[[nodiscard]] CellView
-view_of(const model::HostCell& cell, bool count_cores, const std::vector<KernelPages>* kernel);
 
 /// What is asked of a host cell besides the guest cell itself.
 struct PairTerms {

@@ -265,7 +265,7 @@ Result<std::optional<EmulatorPolicy>> emulator_policy(const FlavorSpec& flavor) 
         return refuse("InvalidEmulatorThreadsPolicy",
                       cat("CPU emulator threads option requested is invalid, given: '",
                           *text,
-                          "', available: 'share, isolate'."));
+                          "', available: '('share', 'isolate')'."));
     return policy;
 }
 

@@ -104,7 +104,7 @@ class Matching {
 };
 
 /// Host cells in the order in which they are tried (reference 08 §4.2): indexes into the host.
-std::vector<std::size_t> preference(const FitInput& in) {
+std::vector<std::size_t> preference(const FitInput& in, const HostCounts& counts) {
     const auto& cells = in.host.cells;
     std::vector<std::size_t> order(cells.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
@@ -119,16 +119,8 @@ std::vector<std::size_t> preference(const FitInput& in) {
     std::vector<std::array<std::int64_t, 3>> keys(cells.size());
     const std::int64_t spread = in.options.packing ? -1 : 1;
     for (std::size_t i = 0; i < cells.size(); ++i) {
-        const auto free_cpus = [&] {
-            const auto& offered = cells[i].pcpuset.words();
-            const auto& taken = cells[i].pinned_cpus.words();
-            std::int64_t free = 0;
-            for (std::size_t at = 0; at < offered.size(); ++at)
-                free += std::popcount(at < taken.size() ? offered[at] & ~taken[at] : offered[at]);
-            return free;
-        };
         keys[i] = {requested ? -devices[i] : devices[i],
-                   pinned ? -spread * free_cpus() : spread * cells[i].cpu_usage,
+                   pinned ? -spread * counts[i].free_dedicated() : spread * cells[i].cpu_usage,
                    -spread * cells[i].available_memory()};
     }
     std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
@@ -141,14 +133,13 @@ std::vector<std::size_t> preference(const FitInput& in) {
 class Search {
   public:
     explicit Search(const FitInput& in)
-        : in_(in), order_(preference(in)), matching_(in.guest.cells.size(), in.host.cells.size()),
+        : in_(in), own_counts_(in.counts == nullptr ? count_host(in.host) : HostCounts()),
+          counts_(in.counts == nullptr ? own_counts_ : *in.counts), order_(preference(in, counts_)),
+          matching_(in.guest.cells.size(), in.host.cells.size()),
           page_sizes_(in.guest.cells.size() * in.host.cells.size(), 0) {
-        const bool cores = std::any_of(in.guest.cells.begin(),
-                                       in.guest.cells.end(),
-                                       [](const model::GuestCell& c) { return c.wants_pins(); });
         views_.reserve(order_.size());
         for (const std::size_t index : order_)
-            views_.push_back(view_of(in.host.cells[index], cores, in.kernel_pages));
+            views_.push_back({&in.host.cells[index], in.kernel_pages, &counts_[index]});
         for (std::size_t g = 0; g < in.guest.cells.size(); ++g)
             for (std::size_t c = 0; c < order_.size(); ++c)
                 if (pair_fits(views_[c],
@@ -249,6 +240,8 @@ class Search {
     void explain_shortage(Refusal& out);
 
     const FitInput& in_;
+    const HostCounts own_counts_;
+    const HostCounts& counts_;
     std::vector<std::size_t> order_; ///< columns of the matching: indexes of host cells
     std::vector<CellView> views_;
     Matching matching_;

@@ -11,6 +11,7 @@
 #include "scheduler_hooks/model/host_topology.hpp"
 #include "scheduler_hooks/model/limits.hpp"
 #include "scheduler_hooks/model/pci.hpp"
+#include "scheduler_hooks/numa/counts.hpp"
 
 #include <optional>
 #include <string>
@@ -40,6 +41,7 @@ struct FitInput {
     const std::vector<model::PciPool>* pci_pools = nullptr;
     const std::vector<KernelPages>* kernel_pages = nullptr; ///< null: not looked at
     FitOptions options;
+    const HostCounts* counts = nullptr; ///< count_host() of this very host; null: counted here
 };
 
 /// Why one guest cell cannot be on one host cell, in numbers.

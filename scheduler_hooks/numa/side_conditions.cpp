@@ -221,7 +221,10 @@ std::vector<std::size_t> SideConditions::filtered(const Request& request,
         collect([&](std::size_t p) { return on(p, reach); });
         return near;
     }
-    collect([&](std::size_t p) { return bool{pool_nowhere_[p]}; });
+    // Near ones and those without a cell in the order of the pools, as Nova takes them.
+    near.clear();
+    devices = 0;
+    collect([&](std::size_t p) { return on(p, cells) || pool_nowhere_[p]; });
     if (policy == PciNumaPolicy::Legacy || devices >= request.asked->count)
         return near;
     std::stable_sort(there.begin(), there.end(), [&](std::size_t a, std::size_t b) {

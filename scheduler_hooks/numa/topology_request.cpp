@@ -10,6 +10,8 @@ using model::FlavorSpec;
 using model::ImageSpec;
 
 constexpr unsigned max_listed_cells = 128;
+constexpr const char* cpu_lists = "numa_cpus";
+constexpr const char* memory_list = "numa_mem";
 
 Failure refuse(const char* exception, std::string text) {
     return fail_as(exception, Code::InvalidArgument, std::move(text));
@@ -39,6 +41,11 @@ listed(const FlavorSpec& flavor, const ImageSpec& image, const char* key) {
             break;
         by_image.emplace_back(*text);
     }
+    // Nova reads the flavor's sets before it asks whether the image has any.
+    if (std::string_view(key) == cpu_lists)
+        for (const std::string& text : by_flavor)
+            if (const auto set = CpuSet::parse(text); !set)
+                return Failure(set.error());
     if (!by_flavor.empty() && !by_image.empty())
         return image_not_permitted(cat("hw_", key));
     return by_flavor.empty() ? by_image : by_flavor;
@@ -148,8 +155,8 @@ Result<model::GuestTopology> build_topology(const FlavorSpec& flavor,
                                             const ImageSpec& image,
                                             unsigned nodes,
                                             const Policies& wanted) {
-    NOVALET_ASSIGN(const std::vector<std::string> cpus, listed(flavor, image, "numa_cpus"));
-    NOVALET_ASSIGN(const std::vector<std::string> memory, listed(flavor, image, "numa_mem"));
+    NOVALET_ASSIGN(const std::vector<std::string> cpus, listed(flavor, image, cpu_lists));
+    NOVALET_ASSIGN(const std::vector<std::string> memory, listed(flavor, image, memory_list));
     model::GuestTopology topology;
     topology.emulator_policy = wanted.emulator;
     if (cpus.empty() && memory.empty()) {

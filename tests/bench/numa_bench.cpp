@@ -86,6 +86,7 @@ void run(unsigned hosts, unsigned guests, Kind kind, const char* name, unsigned 
     unsigned fitted = 0;
     for (unsigned variant = 0; variant < 20; ++variant) {
         const Setting setting = make(hosts, guests, kind, engine);
+        const auto counts = numa::count_host(setting.host);
         for (unsigned i = 0; i < rounds / 20; ++i) {
             const std::int64_t begin = own_nanoseconds();
             const auto result = numa::fit_quietly({setting.host,
@@ -94,7 +95,8 @@ void run(unsigned hosts, unsigned guests, Kind kind, const char* name, unsigned 
                                                    &setting.requests,
                                                    &setting.pools,
                                                    nullptr,
-                                                   {}});
+                                                   {},
+                                                   &counts});
             const std::int64_t end = own_nanoseconds();
             if (result)
                 ++fitted;

@@ -321,8 +321,9 @@ bool slow_devices(const Case& c, const std::vector<int>& ids) {
                             c.host.cell(*pool->numa_node)->socket == c.host.cell(id)->socket)
                             use.push_back(pool);
             } else {
+                use.clear();
                 for (PciPool* pool : match)
-                    if (!pool->numa_node)
+                    if (near(pool) || !pool->numa_node)
                         use.push_back(pool);
                 if (request.numa_policy == PciNumaPolicy::Preferred && sum(use) < request.count) {
                     const std::vector<PciPool*> close = use;
