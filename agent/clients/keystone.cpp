@@ -247,7 +247,7 @@ Result<HttpResponse> ServiceClient::send(const Json& catalog,
     for (unsigned attempt = 0;; ++attempt) {
         auto response = http_.send(request);
         // What a sink has taken cannot be taken back: its owner decides.
-        if (response || call.sink || !response.error().retryable ||
+        if (response || call.sink || !call.resend || !response.error().retryable ||
             attempt >= options_.connect_retries)
             return response;
         pause(wait);

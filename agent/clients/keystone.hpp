@@ -98,6 +98,7 @@ class ServiceClient {
         std::function<Result<void>(std::string_view)> sink;
         Milliseconds timeout{60000}; ///< as HttpRequest::timeout
         unsigned endpoint = 0;       ///< which of several endpoints; counted around
+        bool resend = true;          ///< connect_retries apply; never with a sink
     };
     /// As the agent's account (with the service token, where there is one); a 401 is tried once
     /// more with new tokens.

@@ -3,9 +3,11 @@
 #include "agent/clients/keystone.hpp"
 #include "scheduler_hooks/model/inventory.hpp"
 
+#include <condition_variable>
 #include <functional>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 
 namespace novalet::clients {
@@ -34,10 +36,15 @@ class Placement {
     inventories(const rpc::Context& context, const std::string& uuid);
     [[nodiscard]] Result<Versioned<scheduler_hooks::model::Traits>>
     traits(const rpc::Context& context, const std::string& uuid);
-    /// Of these names, those that this Placement knows.
+    /// Of these names, those that may be set: known to this Placement, or CUSTOM_… and made now. A
+    /// standard name that an older Placement lacks is left out and logged.
     [[nodiscard]] Result<scheduler_hooks::model::Traits>
-    known_traits(const rpc::Context& context, const scheduler_hooks::model::Traits& names);
-    /// The new generation. Conflict when the generation is not the current one.
+    ensure_traits(const rpc::Context& context, const scheduler_hooks::model::Traits& names);
+    /// Aggregates that the provider is in.
+    [[nodiscard]] Result<Versioned<std::set<std::string>>> aggregates(const rpc::Context& context,
+                                                                      const std::string& uuid);
+    /// The new generation; classes CUSTOM_… are made first. Conflict when the generation is not the
+    /// current one; Remote as InventoryInUse when a class to be removed has allocations.
     [[nodiscard]] Result<std::int64_t>
     put_inventories(const rpc::Context& context,
                     const std::string& uuid,
@@ -50,6 +57,28 @@ class Placement {
     /// Consumers with allocations on the provider.
     [[nodiscard]] Result<std::vector<std::string>> consumers(const rpc::Context& context,
                                                              const std::string& provider);
+    /// What one consumer holds (reference 05 §1).
+    struct Allocations {
+        Json by_provider = Json::object(); ///< provider uuid → {resources: {class: amount}}
+        std::string project_id;
+        std::string user_id;
+        std::optional<std::int64_t> generation; ///< none: the consumer is not there yet
+        [[nodiscard]] bool empty() const noexcept { return by_provider.empty(); }
+    };
+    /// Empty ones for an unknown consumer.
+    [[nodiscard]] Result<Allocations> allocations(const rpc::Context& context,
+                                                  const std::string& consumer);
+    /// Replaces what the consumer holds; empty ones remove it. Conflict when somebody changed the
+    /// consumer since `generation`, or a provider at the same time.
+    [[nodiscard]] Result<void> put_allocations(const rpc::Context& context,
+                                               const std::string& consumer,
+                                               const Allocations& allocations);
+    /// All that `source` holds goes to `target` (migration ↔ instance). Ok when that was done
+    /// before. Conflict as AllocationMoveFailed when one of them was changed meanwhile; other
+    /// writers of the providers are waited for in up to four attempts.
+    [[nodiscard]] Result<void> move_allocations(const rpc::Context& context,
+                                                const std::string& source,
+                                                const std::string& target);
     /// Removed by force; ok when there is none.
     [[nodiscard]] Result<void> delete_allocation(const rpc::Context& context,
                                                  const std::string& consumer);
@@ -60,7 +89,17 @@ class Placement {
                                             const std::string& method,
                                             const std::string& path,
                                             Json body = {});
+    [[nodiscard]] Result<void>
+    ensure_classes(const rpc::Context& context,
+                   const scheduler_hooks::model::Inventories& inventories);
+    [[nodiscard]] Result<HttpResponse> post_move(const rpc::Context& context,
+                                                 const std::string& source,
+                                                 const std::string& target,
+                                                 bool& done_before);
+
     ServiceClient service_;
+    std::mutex mutex_; ///< guards the next; never held over a request
+    std::set<std::string> classes_made_;
 };
 
 /// What the provider of this node should look like, given what is there (ratios and foreign traits
@@ -79,7 +118,8 @@ class ProviderSync {
     /// refresh_after 0 = look once, then only after `forget`.
     ProviderSync(Placement& placement, std::string uuid, std::string name, Seconds refresh_after);
 
-    /// Up to four attempts when others write the provider at the same time.
+    /// Up to four attempts when others write the provider at the same time. One at a time: a second
+    /// caller waits for the first, at most five minutes. `wish` may be asked several times.
     [[nodiscard]] Result<void> sync(const rpc::Context& context, const Wish& wish);
     /// The next sync reads everything again.
     void forget();
@@ -92,15 +132,21 @@ class ProviderSync {
         scheduler_hooks::model::Traits traits;
         MonotonicTime at;
     };
-    [[nodiscard]] Result<void> attempt(const rpc::Context& context, const Wish& wish);
+    /// `known` as it is after the attempt.
+    [[nodiscard]] Result<void>
+    attempt(const rpc::Context& context, const Wish& wish, std::optional<Known>& known);
     [[nodiscard]] Result<Known> read(const rpc::Context& context);
+    [[nodiscard]] bool stale(const Known& known) const;
 
     Placement& placement_;
     const std::string uuid_;
     const std::string name_;
     const Seconds refresh_after_;
-    std::mutex mutex_;
+    std::mutex mutex_; ///< guards the next; never held over a request
+    std::condition_variable idle_;
+    bool busy_ = false;
     std::optional<Known> known_;
+    unsigned forgotten_ = 0; ///< calls of forget(): what a running sync read before is not kept
 };
 
 } // namespace novalet::clients
