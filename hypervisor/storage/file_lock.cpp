@@ -7,26 +7,42 @@
 #include <condition_variable>
 #include <fcntl.h>
 #include <mutex>
+#include <sys/stat.h>
 
 namespace novalet::hypervisor::storage {
 namespace {
 
 constexpr Milliseconds retry{100}; // the kernel can wait, but not for a stop token
+constexpr unsigned most_attempts = 8;
+
+/// A lock on a file that has meanwhile lost its name keeps nobody out.
+bool still_named(const Fd& file, const std::filesystem::path& path) {
+    struct stat held {};
+    struct stat named {};
+    return fstat(file.get(), &held) == 0 && lstat(path.c_str(), &named) == 0 &&
+           held.st_dev == named.st_dev && held.st_ino == named.st_ino;
+}
 
 } // namespace
 
 Result<FileLock> FileLock::try_take(const std::filesystem::path& path) {
-    Fd file(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644));
-    if (!file)
-        return fail(Code::Unavailable, cat("lock file ", path.string(), ": ", errno_text(errno)));
-    struct flock whole {};
-    whole.l_type = F_WRLCK;
-    whole.l_whence = SEEK_SET;
-    if (fcntl(file.get(), F_OFD_SETLK, &whole) == 0)
-        return FileLock(std::move(file));
-    if (errno == EAGAIN || errno == EACCES)
-        return fail(Code::Conflict, cat(path.string(), " is locked by another process"));
-    return fail(Code::Unavailable, cat("lock of ", path.string(), ": ", errno_text(errno)));
+    for (unsigned attempt = 0; attempt < most_attempts; ++attempt) {
+        Fd file(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644));
+        if (!file)
+            return fail(Code::Unavailable,
+                        cat("lock file ", path.string(), ": ", errno_text(errno)));
+        struct flock whole {};
+        whole.l_type = F_WRLCK;
+        whole.l_whence = SEEK_SET;
+        if (fcntl(file.get(), F_OFD_SETLK, &whole) != 0) {
+            if (errno == EAGAIN || errno == EACCES)
+                break;
+            return fail(Code::Unavailable, cat("lock of ", path.string(), ": ", errno_text(errno)));
+        }
+        if (still_named(file, path))
+            return FileLock(std::move(file));
+    }
+    return fail(Code::Conflict, cat(path.string(), " is locked by another process"));
 }
 
 Result<FileLock> FileLock::take(const std::filesystem::path& path,

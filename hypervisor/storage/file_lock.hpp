@@ -11,7 +11,8 @@
 
 namespace novalet::hypervisor::storage {
 
-/// The lock lives as long as the object; the file stays.
+/// The lock lives as long as the object; the file stays. Its holder may remove it: who waited for
+/// that file makes another one.
 class FileLock {
   public:
     FileLock() = default;

@@ -74,6 +74,17 @@ std::vector<std::string> format_command(const std::string& filesystem, const fs:
 
 } // namespace
 
+std::string blank_base_name(std::uint64_t bytes,
+                            const std::string& filesystem,
+                            const std::string& default_format) {
+    if (filesystem == "swap")
+        return cat("swap_", bytes >> 20U);
+    return cat("ephemeral_",
+               bytes >> 30U,
+               '_',
+               filesystem_mark(filesystem, default_format.empty() ? "vfat" : default_format));
+}
+
 class ImageCache::Turn {
   public:
     Turn(ImageCache& cache, std::string name) : cache_(cache), name_(std::move(name)) {}
@@ -311,12 +322,7 @@ Result<BaseImage> ImageCache::blank_base(std::uint64_t bytes,
                        cat("Block Device Mapping is Invalid: guest_format '",
                            cut_utf8(filesystem, 64),
                            "' is not supported"));
-    const std::string by_default =
-        options_.default_ephemeral_format.empty() ? "vfat" : options_.default_ephemeral_format;
-    const std::string name =
-        filesystem == "swap"
-            ? cat("swap_", bytes >> 20U)
-            : cat("ephemeral_", bytes >> 30U, '_', filesystem_mark(filesystem, by_default));
+    const std::string name = blank_base_name(bytes, filesystem, options_.default_ephemeral_format);
     const auto path = folder_ / name;
     Turn turn(*this, name);
     NOVALET_TRY(turn.take(stop));

@@ -36,6 +36,12 @@ struct CacheOptions {
     Seconds patience{7200};
 };
 
+/// Name below _base of the base of a blank disk: "swap_<MiB>" for file system "swap", else
+/// "ephemeral_<GiB>_<mark>". `default_format`: of CacheOptions.
+[[nodiscard]] std::string blank_base_name(std::uint64_t bytes,
+                                          const std::string& filesystem,
+                                          const std::string& default_format);
+
 /// Thread safe. However many builds want an image, it is fetched once; the others wait. A download
 /// that fails or is stopped leaves nothing behind, and the next one that waits tries for itself:
 /// its user may be allowed what the first one was not.
