@@ -1,6 +1,7 @@
 // novalet: command line and life of the process.
 #include "agent/app/agent.hpp"
 #include "agent/app/explain.hpp"
+#include "agent/app/host_state.hpp"
 #include "agent/core/log.hpp"
 #include "agent/core/text.hpp"
 #include "config/load/load.hpp"
@@ -23,6 +24,7 @@ constexpr const char* help =
     "  novalet [--config FILE]                  run (default " "/etc/novalet/novalet.yaml" ")\n"
     "  novalet --check-config [--config FILE]   say what is wrong in the configuration\n"
     "  novalet --print-config [--config FILE]   configuration in force, secrets masked\n"
+    "  novalet explain --flavor … --image …     would a guest fit here now, where, why not\n"
     "  novalet explain --batch                  fit guests: one JSON document a line on stdin\n"
     "  novalet --version | --help\n"
     "\n"
@@ -95,6 +97,17 @@ int run(const novalet::config::Config& config) {
     return failed ? 1 : 0;
 }
 
+/// What configuration gives to guests against what there is; findings are told.
+bool matches_host(const novalet::config::Config& config) {
+    const auto found = novalet::app::check_configured_host(config);
+    if (!found) {
+        std::cerr << "error: " << found.error().text << '\n';
+        return false;
+    }
+    std::cerr << novalet::app::text_of(*found);
+    return found->errors.empty();
+}
+
 } // namespace
 
 int main(int count, char** words) {
@@ -116,13 +129,14 @@ int main(int count, char** words) {
     const auto loaded = novalet::config::load(
         line->file, novalet::config::process_environment(), novalet::config::host_identity());
     const auto report = novalet::config::check_report(loaded);
-    if (line->mode == Mode::Check || !report.ok) {
+    if (line->mode == Mode::Check || !report.ok)
         (report.ok ? std::cout : std::cerr) << report.text;
-        return report.ok ? 0 : 1;
-    }
+    if (!report.ok)
+        return 1;
     if (line->mode == Mode::Print) {
         std::cout << novalet::config::print(loaded.config);
         return 0;
     }
-    return run(loaded.config);
+    const bool good = matches_host(loaded.config);
+    return line->mode == Mode::Check || !good ? (good ? 0 : 1) : run(loaded.config);
 }

@@ -3,6 +3,7 @@
 #include "agent/core/file.hpp"
 #include "agent/core/log.hpp"
 #include "agent/core/text.hpp"
+#include "agent/tasks/host_books.hpp"
 #include "scheduler_hooks/numa/constraints.hpp"
 
 namespace novalet::tasks {
@@ -241,8 +242,27 @@ Result<void> ResourceTracker::sync_placement(const rpc::Context& context) {
     });
 }
 
+/// For dry runs beside the agent; nothing depends on it.
+void ResourceTracker::leave_books() {
+    HostBooks books;
+    books.written_at = std::chrono::duration_cast<std::chrono::seconds>(
+                           system_clock().wall().time_since_epoch())
+                           .count();
+    {
+        const std::lock_guard lock(ledger_mutex_);
+        books.numa_topology = model::to_json(ledger_.topology());
+    }
+    books.cpu_allocation_ratio = node_.get("cpu_allocation_ratio").as_double(1);
+    books.ram_allocation_ratio = node_.get("ram_allocation_ratio").as_double(1);
+    if (const auto written = write_host_books(host_books_path(options_.state_path), books);
+        !written)
+        log::warning("the host's books cannot be left for `novalet explain`",
+                     {{"error", written.error().text}});
+}
+
 Result<void> ResourceTracker::report(const rpc::Context& context, bool with_placement) {
     set_usage(node_);
+    leave_books();
     if (!node_.changes().empty())
         NOVALET_TRY(conductor_.save_compute_node(node_, context));
     return with_placement ? sync_placement(context) : Result<void>();

@@ -54,6 +54,7 @@ class ResourceTracker final : public Resources {
     [[nodiscard]] Result<void> read_claims(const rpc::Context& context);
     [[nodiscard]] Result<void> report(const rpc::Context& context, bool with_placement);
     [[nodiscard]] Result<void> sync_placement(const rpc::Context& context);
+    void leave_books();
     void report_soon();
     void set_facts(objects::Object& node) const;
     void set_usage(objects::Object& node);

@@ -86,16 +86,17 @@ Result<std::optional<ThreadPolicy>> thread_policy(const FlavorSpec& flavor,
                    read(set_text(flavor.extra("hw:cpu_thread_policy")), "flavor extra specs"));
     NOVALET_ASSIGN(const auto by_image,
                    read(set_text(image.property("hw_cpu_thread_policy")), "image properties"));
-    if (by_flavor == ThreadPolicy::Isolate || by_flavor == ThreadPolicy::Require) {
-        if (by_image && *by_image != *by_flavor)
-            return refuse("ImageCPUThreadPolicyForbidden",
-                          cat("Image property 'hw_cpu_thread_policy' is not permitted to override "
-                              "CPU thread pinning policy set against the flavor (flavor '",
-                              name_of(*by_flavor),
-                              "', image '",
-                              name_of(*by_image),
-                              "')"));
-    }
+    // Empty text in the flavor is no policy, but one that the image may not replace (as in Nova).
+    const auto in_flavor = flavor.extra("hw:cpu_thread_policy");
+    const bool replaceable = !in_flavor || by_flavor == ThreadPolicy::Prefer;
+    if (!replaceable && by_image && by_image != by_flavor)
+        return refuse("ImageCPUThreadPolicyForbidden",
+                      cat("Image property 'hw_cpu_thread_policy' is not permitted to override "
+                          "CPU thread pinning policy set against the flavor (flavor '",
+                          *in_flavor,
+                          "', image '",
+                          name_of(*by_image),
+                          "')"));
     return by_flavor ? by_flavor : by_image;
 }
 

@@ -18,6 +18,7 @@ struct Question {
     std::optional<model::NumaLimits> limits;
     std::vector<model::PciRequest> requests;
     std::vector<model::PciPool> pools;
+    std::optional<std::vector<KernelPages>> kernel_pages;
     FitOptions options;
     bool largest = false;
 };
@@ -43,6 +44,26 @@ Result<void> read_pci(const Json& document, Question& out) {
     return {};
 }
 
+/// The kernel's own count of free pages: [{"cell", "size_kb", "free"}].
+Result<void> read_kernel_pages(const Json& list, Question& out) {
+    if (list.is_null())
+        return {};
+    if (!list.is_array())
+        return fail(Code::InvalidArgument, "options: kernel_pages: a list expected");
+    out.kernel_pages.emplace();
+    for (const Json& item : list.items()) {
+        if (!item["cell"].is_integer() || item["size_kb"].as_int() <= 0 ||
+            !item["free"].is_integer())
+            return fail(Code::InvalidArgument,
+                        cat("options: kernel_pages: {cell, size_kb, free} expected, found ",
+                            cut_utf8(item.dump(), 80)));
+        out.kernel_pages->push_back({static_cast<int>(item["cell"].as_int()),
+                                     static_cast<std::uint64_t>(item["size_kb"].as_int()),
+                                     item["free"].as_int()});
+    }
+    return {};
+}
+
 Result<Question> read(const Json& document) {
     if (!document.is_object())
         return fail(Code::InvalidArgument, "an object expected");
@@ -54,6 +75,7 @@ Result<Question> read(const Json& document) {
     NOVALET_ASSIGN(out.limits, model::limits_from_json(document["limits"]));
     NOVALET_TRY(read_pci(document, out));
     const Json& options = document["options"];
+    NOVALET_TRY(read_kernel_pages(options["kernel_pages"], out));
     out.options.packing = options["packing"].as_bool();
     out.options.avoid_pci_cells = options["avoid_pci_cells"].as_bool();
     out.largest = options["largest"].as_bool();
@@ -66,7 +88,7 @@ FitInput fit_input(const Question& question, const model::GuestTopology& guest) 
             question.limits ? &*question.limits : nullptr,
             &question.requests,
             &question.pools,
-            nullptr,
+            question.kernel_pages ? &*question.kernel_pages : nullptr,
             question.options};
 }
 
