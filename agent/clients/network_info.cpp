@@ -191,16 +191,16 @@ Neutron::network_of(const rpc::Context& context, const Json& port, const Network
     meta.set("injected", options_.flat_injected);
     meta.set("tenant_id", found == networks.end() ? port["tenant_id"] : source["tenant_id"]);
     meta.set("mtu", source["mtu"]);
+    NOVALET_ASSIGN(Json subnets, subnets_of(context, port));
     NOVALET_TRY(add_provider(context, id, meta));
+    if (port["binding:vif_type"].as_string() == "bridge")
+        meta.set("should_create_bridge", true);
     Json network = Json::object();
     network.set("id", id);
     network.set("bridge", bridge_of(port, options_.ovs_bridge).first);
     network.set("label", source["name"]);
-    NOVALET_ASSIGN(Json subnets, subnets_of(context, port));
     network.set("subnets", std::move(subnets));
     network.set("meta", std::move(meta));
-    if (port["binding:vif_type"].as_string() == "bridge")
-        network.set("should_create_bridge", true);
     return network;
 }
 

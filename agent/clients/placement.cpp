@@ -83,7 +83,7 @@ Result<Placement::Provider> Placement::provider(const rpc::Context& context,
             send(context, "1.14", "GET", "/resource_providers?in_tree=" + percent_encode(uuid))));
     for (const auto& item : body["resource_providers"].items())
         if (item["uuid"].as_string() == uuid)
-            return Provider{uuid, item["name"].as_string(), item["generation"].as_int()};
+            return Provider{uuid, item["name"].as_string(), item["generation"].as_int(), false};
     return fail(Code::NotFound, cat("Placement has no resource provider ", uuid));
 }
 
@@ -110,7 +110,7 @@ Result<Placement::Provider> Placement::ensure_provider(const rpc::Context& conte
         return provider(context, uuid);
     NOVALET_ASSIGN(const Json made, json_of("create resource provider", response));
     log::info("resource provider created", {{"provider", uuid}, {"name", name}});
-    return Provider{uuid, name, made["generation"].as_int()};
+    return Provider{uuid, name, made["generation"].as_int(), true};
 }
 
 Result<Placement::Versioned<Inventories>> Placement::inventories(const rpc::Context& context,
@@ -318,7 +318,9 @@ void ProviderSync::forget() {
 }
 
 Result<ProviderSync::Known> ProviderSync::read(const rpc::Context& context) {
-    NOVALET_TRY(placement_.ensure_provider(context, uuid_, name_));
+    NOVALET_ASSIGN(const auto provider, placement_.ensure_provider(context, uuid_, name_));
+    if (provider.made)
+        return Known{provider.generation, {}, {}, system_clock().monotonic()};
     NOVALET_ASSIGN(auto inventories, placement_.inventories(context, uuid_));
     NOVALET_ASSIGN(auto traits, placement_.traits(context, uuid_));
     return Known{std::max(inventories.generation, traits.generation),

@@ -21,6 +21,7 @@ class Placement {
         std::string uuid;
         std::string name;
         std::int64_t generation = 0;
+        bool made = false; ///< just now: it has no inventory and no traits yet
     };
     /// NotFound when there is none.
     [[nodiscard]] Result<Provider> provider(const rpc::Context& context, const std::string& uuid);
