@@ -222,7 +222,7 @@ class Oracle:
             return None
         return {"emulator": topology.emulator_threads_policy, "cells": [
             {"id": c.id, "cpuset": sorted(c.cpuset), "pcpuset": sorted(c.pcpuset),
-             "memory": c.memory, "pagesize": c.pagesize, "cpu_policy": c.cpu_policy,
+             "memory": c.memory, "pagesize": c.pagesize or None, "cpu_policy": c.cpu_policy,
              "thread_policy": c.cpu_thread_policy,
              "pins": {str(k): v for k, v in (c.cpu_pinning or {}).items()},
              "reserved": sorted(c.cpuset_reserved or ())} for c in topology.cells]}
