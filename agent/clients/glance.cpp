@@ -73,7 +73,7 @@ template <class Work> auto Glance::retried(const std::string& what, const Work& 
                       {"attempt", attempt + 1},
                       {"of", retries_ + 1},
                       {"error", done.error().text}});
-        if (attempt >= retries_) {
+        if (attempt >= retries_ || !service_.pause(retry_pause)) {
             Error error = done.error();
             if (error.code != Code::DataLoss) {
                 error.exception = "GlanceConnectionFailed";
@@ -82,7 +82,6 @@ template <class Work> auto Glance::retried(const std::string& what, const Work& 
             done = Failure(std::move(error));
             return done;
         }
-        service_.pause(retry_pause);
     }
 }
 

@@ -7,7 +7,9 @@
 #include <boost/asio/ssl/context.hpp>
 #include <condition_variable>
 #include <cpprest/http_client.h>
+#include <memory>
 #include <mutex>
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <optional>
 #include <pplx/threadpool.h>
@@ -264,6 +266,20 @@ Broken broken_of(const std::exception_ptr& failure, const std::string& what) {
     }
 }
 
+/// The library would only tell that something failed, and only after it connected.
+Result<void> check_authorities(const std::string& ca_file) {
+    if (const auto readable = read_file(ca_file); !readable)
+        return fail(Code::InvalidArgument, cat("ca_file '", ca_file, "': ", readable.error().text));
+    const std::unique_ptr<X509_STORE, decltype(&X509_STORE_free)> store(X509_STORE_new(),
+                                                                        X509_STORE_free);
+    const bool usable = store && X509_STORE_load_file(store.get(), ca_file.c_str()) == 1;
+    ERR_clear_error(); // of this thread
+    if (!usable)
+        return fail(Code::InvalidArgument,
+                    cat("ca_file '", ca_file, "' has no certificate in PEM form"));
+    return {};
+}
+
 void prepare_tls(boost::asio::ssl::context& context, const std::string& ca_file) {
     SSL_CTX_set_min_proto_version(context.native_handle(), TLS1_2_VERSION);
     if (ca_file.empty())
@@ -429,10 +445,8 @@ class CpprestClient final : public HttpClient {
     }
 
     static Result<Client> make_client(const HttpRequest& request, const std::string& origin) {
-        if (!request.ca_file.empty())
-            if (const auto readable = read_file(request.ca_file); !readable)
-                return fail(Code::InvalidArgument,
-                            cat("ca_file '", request.ca_file, "': ", readable.error().text));
+        if (!request.ca_file.empty() && origin.starts_with("https"))
+            NOVALET_TRY(check_authorities(request.ca_file));
         web_client::http_client_config config;
         config.set_timeout(library_timeout);
         config.set_chunksize(piece_size);

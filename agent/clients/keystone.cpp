@@ -6,7 +6,6 @@
 #include <ctime>
 #include <iomanip>
 #include <sstream>
-#include <thread>
 
 namespace novalet::clients {
 namespace {
@@ -214,11 +213,16 @@ ServiceClient::ServiceClient(HttpClient& http,
                              Keystone* service_user)
     : http_(http), account_(account), options_(std::move(options)), service_user_(service_user) {}
 
-void ServiceClient::pause(Milliseconds span) const {
-    if (options_.pause)
+bool ServiceClient::pause(Milliseconds span) const {
+    if (options_.pause) {
         options_.pause(span);
-    else
-        std::this_thread::sleep_for(span);
+    } else {
+        std::mutex mutex;
+        std::unique_lock lock(mutex);
+        std::condition_variable_any nobody;
+        nobody.wait_for(lock, options_.stop, span, [] { return false; });
+    }
+    return !options_.stop.stop_requested();
 }
 
 Result<HttpResponse> ServiceClient::send(const Json& catalog,
@@ -248,9 +252,8 @@ Result<HttpResponse> ServiceClient::send(const Json& catalog,
         auto response = http_.send(request);
         // What a sink has taken cannot be taken back: its owner decides.
         if (response || call.sink || !call.resend || !response.error().retryable ||
-            attempt >= options_.connect_retries)
+            attempt >= options_.connect_retries || !pause(wait))
             return response;
-        pause(wait);
         wait *= 2;
     }
 }

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -38,7 +39,8 @@ struct ServiceOptions {
     /// Requests that did not reach the service are sent again so often, after 0.5, 1, 2 … seconds
     /// (`http_retries` of Nova).
     unsigned connect_retries = 3;
-    std::function<void(Milliseconds)> pause; ///< how to wait between attempts; empty = sleep
+    std::stop_token stop; ///< ends the pauses between attempts, and with them the retries
+    std::function<void(Milliseconds)> pause; ///< how to wait instead of really waiting (tests)
 };
 
 struct Token {
@@ -108,8 +110,8 @@ class ServiceClient {
     /// service token: the user's own cannot be renewed.
     [[nodiscard]] Result<HttpResponse> as_user(const rpc::Context& context, Call call);
 
-    /// Waits between attempts, as `ServiceOptions::pause` says.
-    void pause(Milliseconds span) const;
+    /// Waits between attempts; false when ServiceOptions::stop asked to give up.
+    [[nodiscard]] bool pause(Milliseconds span) const;
 
   private:
     [[nodiscard]] Result<HttpResponse> send(const Json& catalog,

@@ -513,7 +513,8 @@ Result<Json> Neutron::allocate(const rpc::Context& context,
                      {{"instance", owner.instance_uuid},
                       {"attempt", attempt + 1},
                       {"error", info.error().text}});
-        service_.pause(wait);
+        if (!service_.pause(wait))
+            return info;
         wait = std::min(2 * wait, longest_pause);
     }
 }

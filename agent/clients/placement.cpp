@@ -289,9 +289,8 @@ Result<void> Placement::move_allocations(const rpc::Context& context,
         const bool concurrent = refusal.code == "placement.concurrent_update";
         if (concurrent && refusal.detail.find("consumer generation conflict") != std::string::npos)
             return fail_as("AllocationMoveFailed", Code::Conflict, cat(what, ": ", refusal.detail));
-        if (!concurrent || attempt >= attempts)
+        if (!concurrent || attempt >= attempts || !service_.pause(attempt * conflict_pause))
             return Failure(unexpected_status(what, response));
-        service_.pause(attempt * conflict_pause);
     }
 }
 

@@ -68,6 +68,7 @@ class Connection {
                     " Status\r\nContent-Length: " + std::to_string(body.size()) + "\r\n" +
                     std::string(headers) + "\r\n" + std::string(body));
     }
+    [[nodiscard]] int fd() const { return fd_; }
     /// Gone at once, whatever is still under way: the peer sees a reset.
     void reset() {
         const linger hard{1, 0};

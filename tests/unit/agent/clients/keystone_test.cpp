@@ -279,6 +279,21 @@ TEST_F(ServiceClientTest, RetriesHaveAnEnd) {
     EXPECT_THAT(pauses, ElementsAre(500, 1000, 2000));
 }
 
+TEST_F(ServiceClientTest, StoppingEndsThePauseAndTheRetries) {
+    http.on("POST", tokens, gives(token_answer("agent")))
+        .on("GET", "/v2.0/ports", [](const HttpRequest&) -> Result<HttpResponse> {
+            return fail(Code::Unavailable, "nobody listens");
+        });
+    std::stop_source stop;
+    ServiceOptions options;
+    options.types = {"network"};
+    options.stop = stop.get_token();
+    stop.request_stop();
+    ServiceClient stopped(http, agent, options, nullptr);
+    EXPECT_FALSE(stopped.as_agent(user_context(), call()));
+    EXPECT_EQ(http.calls().size(), 1U);
+}
+
 TEST_F(ServiceClientTest, WhatMayHaveBeenProcessedIsNotSentAgain) {
     http.on("POST", tokens, gives(token_answer("agent")))
         .on("POST", "/v2.0/ports", [](const HttpRequest&) -> Result<HttpResponse> {
