@@ -19,6 +19,7 @@ class Checker {
         check_accounts();
         check_libvirt();
         check_compute();
+        check_page_pools();
         check_intervals();
         check_telemetry();
         return std::move(found_);
@@ -159,6 +160,14 @@ class Checker {
                 error(
                     "compute.reserved_huge_pages",
                     cat("pages of ", pages.size, " KiB of node ", pages.node, " are there twice"));
+    }
+
+    void check_page_pools() {
+        std::set<std::pair<unsigned, std::uint64_t>> seen;
+        for (const auto& pool : config_.compute.huge_page_pools)
+            if (!seen.emplace(pool.node, pool.size).second)
+                error("compute.huge_page_pools",
+                      cat("pages of ", pool.size, " KiB of node ", pool.node, " are there twice"));
     }
 
     void check_intervals() {

@@ -227,7 +227,8 @@ class Loader {
             option != nullptr &&
             (std::holds_alternative<Member<Texts>>(option->target) ||
              std::holds_alternative<Member<TextMap>>(option->target) ||
-             std::holds_alternative<Member<std::vector<ReservedHugePages>>>(option->target));
+             std::holds_alternative<Member<std::vector<ReservedHugePages>>>(option->target) ||
+             std::holds_alternative<Member<std::vector<HugePagePoolPolicy>>>(option->target));
         if (structured)
             return parse_yaml(text, place.source, loaded_.problems);
         return {YamlNode::Kind::Scalar, text, place, {}, {}};

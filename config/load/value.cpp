@@ -8,6 +8,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <map>
 
 namespace novalet::config {
 namespace {
@@ -92,6 +93,18 @@ class Setter {
         for (const auto& item : node_.items)
             if (const auto pages = huge_pages(item))
                 all.push_back(*pages);
+        if (all.size() == node_.items.size())
+            at(config_) = std::move(all);
+    }
+    void operator()(Member<std::vector<HugePagePoolPolicy>> at) {
+        if (node_.kind != YamlNode::Kind::List)
+            return reject(node_,
+                          "it is not a list; write [{node: 0, size: 2 MiB, min: 0, max: 4096, "
+                          "spare: 512}]");
+        std::vector<HugePagePoolPolicy> all;
+        for (const auto& item : node_.items)
+            if (const auto pool = page_pool(item))
+                all.push_back(*pool);
         if (all.size() == node_.items.size())
             at(config_) = std::move(all);
     }
@@ -218,6 +231,47 @@ class Setter {
             return std::nullopt;
         }
         return ReservedHugePages{static_cast<unsigned>(*cell), *size, *count};
+    }
+
+    std::optional<HugePagePoolPolicy> page_pool(const YamlNode& node) {
+        if (node.kind != YamlNode::Kind::Map) {
+            reject(node, "an element is not a map");
+            return std::nullopt;
+        }
+        std::map<std::string, std::uint64_t> values;
+        bool good = true;
+        for (const auto& [key, value] : node.members) {
+            const bool known = key.text == "node" || key.text == "size" || key.text == "min" ||
+                               key.text == "max" || key.text == "spare";
+            const auto number = amount(value.text, key.text == "size" ? Unit::KiB : Unit::None);
+            if (!known)
+                reject(key, "keys are node, size, min, max and spare");
+            else if (!number)
+                reject(value, number.error().text);
+            else if (!values.emplace(key.text, *number).second)
+                reject(key, cat("the key ", key.text, " is there twice"));
+            else
+                continue;
+            good = false;
+        }
+        if (!good)
+            return std::nullopt;
+        if (values.count("node") == 0 || values["size"] == 0 || values.count("max") == 0) {
+            reject(node, "node, size and max are all needed");
+            return std::nullopt;
+        }
+        // Counts beyond any memory would overflow where they are added up.
+        constexpr std::uint64_t most = std::uint64_t{1} << 40;
+        if (values["node"] > 1023 || values["max"] > most || values["min"] > values["max"] ||
+            values["spare"] > most) {
+            reject(node, "node is at most 1023, and min at most max");
+            return std::nullopt;
+        }
+        return HugePagePoolPolicy{static_cast<unsigned>(values["node"]),
+                                  values["size"],
+                                  values["min"],
+                                  values["max"],
+                                  values["spare"]};
     }
 
     const Option& option_;

@@ -26,6 +26,16 @@ struct ReservedHugePages {
     [[nodiscard]] bool operator==(const ReservedHugePages&) const = default;
 };
 
+/// How many huge pages the kernel keeps while guests come and go; counts are pages.
+struct HugePagePoolPolicy {
+    unsigned node = 0;       ///< cell number as in sysfs
+    std::uint64_t size = 0;  ///< KiB per page
+    std::uint64_t min = 0;   ///< never fewer
+    std::uint64_t max = 0;   ///< never more
+    std::uint64_t spare = 0; ///< free ones in store
+    [[nodiscard]] bool operator==(const HugePagePoolPolicy&) const = default;
+};
+
 enum class HypervisorKind { Libvirt, Simulated };
 enum class NotificationFormat { Unversioned, Versioned, Both };
 
@@ -181,7 +191,8 @@ struct Compute {
     std::uint64_t reserved_host_memory = 512; ///< MiB
     std::uint64_t reserved_host_disk = 0;     ///< MiB
     std::vector<ReservedHugePages> reserved_huge_pages;
-    std::optional<double> cpu_allocation_ratio; ///< none = what Placement has, or initial_*
+    std::vector<HugePagePoolPolicy> huge_page_pools; ///< empty = the kernel's pools are left alone
+    std::optional<double> cpu_allocation_ratio;      ///< none = what Placement has, or initial_*
     std::optional<double> ram_allocation_ratio;
     std::optional<double> disk_allocation_ratio;
     std::optional<double> initial_cpu_allocation_ratio; ///< none = the release's

@@ -86,6 +86,22 @@ struct ValueText {
                 "{node: ", pages.node, ", size: ", pages.size, " KiB, count: ", pages.count, '}'));
         return cat('[', join(parts, ", "), ']');
     }
+    std::string operator()(Member<std::vector<HugePagePoolPolicy>> at) const {
+        std::vector<std::string> parts;
+        for (const auto& pool : at(config))
+            parts.push_back(cat("{node: ",
+                                pool.node,
+                                ", size: ",
+                                pool.size,
+                                " KiB, min: ",
+                                pool.min,
+                                ", max: ",
+                                pool.max,
+                                ", spare: ",
+                                pool.spare,
+                                '}'));
+        return cat('[', join(parts, ", "), ']');
+    }
     std::string operator()(const WordMember& at) const { return at.get(config); }
 };
 
@@ -104,6 +120,9 @@ struct KindText {
     std::string operator()(Member<std::optional<double>>) const { return "a number"; }
     std::string operator()(Member<std::vector<ReservedHugePages>>) const {
         return "a list of {node, size, count}";
+    }
+    std::string operator()(Member<std::vector<HugePagePoolPolicy>>) const {
+        return "a list of {node, size, min, max, spare}";
     }
     std::string operator()(const WordMember&) const { return "a word"; }
 };

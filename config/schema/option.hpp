@@ -40,6 +40,7 @@ using Target = std::variant<Member<bool>,
                             Member<std::optional<double>>,
                             Member<std::optional<Seconds>>,
                             Member<std::vector<ReservedHugePages>>,
+                            Member<std::vector<HugePagePoolPolicy>>,
                             WordMember>;
 
 /// How a text (or each text of a list, each value of a map) has to look beyond its type.

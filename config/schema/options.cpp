@@ -158,7 +158,7 @@ void add_compat(std::vector<Option>& all) {
     OPTION(section.auth_url,                                                                       \
            "Keystone, with or without /v3." otherwise,                                             \
            {.form = Form::Url, .required = std::string_view(otherwise).empty()});                  \
-    OPTION(section.username, "User that speaks for this agent." otherwise);                                                   \
+    OPTION(section.username, "User that speaks for this agent." otherwise);                        \
     OPTION(section.password, "Password of the user." otherwise);                                   \
     OPTION(section.user_domain_name, "Domain of the user." otherwise);                             \
     OPTION(section.project_name, "Project of the user." otherwise);                                \
@@ -330,6 +330,10 @@ void add_compute(std::vector<Option>& all) {
            {.unit = Unit::MiB});
     OPTION(compute.reserved_huge_pages,
            "Huge pages that guests never get, by NUMA cell: [{node: 0, size: 2 MiB, count: 64}].");
+    OPTION(compute.huge_page_pools,
+           "Pools of huge pages that the agent makes larger and smaller as guests come and go, "
+           "never below what is used: [{node: 0, size: 2 MiB, min: 0, max: 4096, spare: 512}]. "
+           "Empty: the kernel's pools are left alone.");
     const Extra ratio{.min = 0, .max = 10000};
     OPTION(compute.cpu_allocation_ratio,
            "vCPUs per CPU. Not set: what Placement has, so that it can be set through the API.",

@@ -327,6 +327,24 @@ TEST(Load, HugePagesAreCheckedElementByElement) {
     EXPECT_THAT(wrong("7"), HasSubstr("not a map"));
 }
 
+TEST(Load, HugePagePoolsAreReadAndChecked) {
+    const auto loaded =
+        from("compute: {huge_page_pools: [{node: 1, size: 2 MiB, min: 16, max: 512, "
+             "spare: 64}, {node: 0, size: 1 GiB, max: 4}]}\n");
+    ASSERT_TRUE(loaded.ok()) << report(loaded.problems);
+    EXPECT_EQ(loaded.config.compute.huge_page_pools,
+              (std::vector<HugePagePoolPolicy>{{1, 2048, 16, 512, 64}, {0, 1048576, 0, 4, 0}}));
+    const auto wrong = [](const std::string& element) {
+        return only_problem(from("compute: {huge_page_pools: [" + element + "]}\n"));
+    };
+    EXPECT_THAT(wrong("{node: 0, size: 2 MiB}"), HasSubstr("all needed"));
+    EXPECT_THAT(wrong("{node: 0, size: 2 MiB, min: 5, max: 4}"), HasSubstr("at most max"));
+    EXPECT_THAT(wrong("{node: 0, size: 2 MiB, max: 4, count: 1}"), HasSubstr("keys are node"));
+    EXPECT_THAT(wrong("7"), HasSubstr("not a map"));
+    EXPECT_THAT(wrong("{node: 0, size: 2 MiB, max: 4}, {node: 0, size: 2048, max: 5}"),
+                HasSubstr("twice"));
+}
+
 TEST(Load, DoubtfulSettingsAreWarnings) {
     const auto warns = [](const std::string& text) {
         const auto loaded = from(text);
