@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <csignal>
+#include <cstdlib>
 #include <iostream>
 #include <optional>
 #include <pthread.h>
@@ -21,7 +22,9 @@ constexpr const char* default_file = "/etc/novalet/novalet.yaml";
 constexpr const char* help =
     "novalet: compute node agent for OpenStack Nova on KVM hosts\n"
     "\n"
-    "  novalet [--config FILE]                  run (default " "/etc/novalet/novalet.yaml" ")\n"
+    "  novalet [--config FILE]                  run (default "
+    "/etc/novalet/novalet.yaml"
+    ")\n"
     "  novalet --check-config [--config FILE]   say what is wrong in the configuration\n"
     "  novalet --print-config [--config FILE]   configuration in force, secrets masked\n"
     "  novalet explain --flavor … --image …     would a guest fit here now, where, why not\n"
@@ -93,8 +96,10 @@ int run(const novalet::config::Config& config) {
     }
     starter.request_stop();
     starter.join();
-    agent.stop();
-    return failed ? 1 : 0;
+    const int code = failed ? 1 : 0;
+    if (!agent.stop())
+        std::_Exit(code); // running work must not be unwound: the journal has it
+    return code;
 }
 
 /// What configuration gives to guests against what there is; findings are told.
@@ -120,11 +125,16 @@ int main(int count, char** words) {
     if (!line)
         return 2;
     switch (line->mode) {
-    case Mode::Help: std::cout << help; return 0;
-    case Mode::Version: std::cout << "novalet " NOVALET_VERSION "\n"; return 0;
+    case Mode::Help:
+        std::cout << help;
+        return 0;
+    case Mode::Version:
+        std::cout << "novalet " NOVALET_VERSION "\n";
+        return 0;
     case Mode::Run:
     case Mode::Check:
-    case Mode::Print: break;
+    case Mode::Print:
+        break;
     }
     const auto loaded = novalet::config::load(
         line->file, novalet::config::process_environment(), novalet::config::host_identity());

@@ -121,6 +121,20 @@ hypervisor::libvirt::Options libvirt_options(const config::Config& config,
     return out;
 }
 
+hypervisor::simulated::Options simulated_options(const config::Config& config) {
+    const auto& wished = config.hypervisor.simulated;
+    hypervisor::simulated::Options out;
+    out.hostname = config.host;
+    out.vcpus = wished.vcpus;
+    out.memory_mib = wished.memory;
+    out.disk_gib = wished.disk;
+    out.numa_cells = wished.numa_cells;
+    out.spawn_latency = wished.spawn_latency;
+    out.destroy_latency = wished.destroy_latency;
+    out.state_folder = std::filesystem::path(config.state_path) / "simulated";
+    return out;
+}
+
 tasks::TaskOptions task_options(const config::Config& config, const objects::Release& release) {
     tasks::TaskOptions out;
     out.host = config.host;
@@ -133,10 +147,10 @@ tasks::TaskOptions task_options(const config::Config& config, const objects::Rel
     out.guest.ephemeral_format = config.images.default_ephemeral_format;
     out.vif_plugging_is_fatal = config.networking.vif_plugging_is_fatal;
     out.vif_plugging_timeout = config.networking.vif_plugging_timeout;
-    out.network_allocate_retries = config.networking.network_allocate_retries;
     out.max_concurrent_builds = config.compute.max_concurrent_builds;
     out.shutdown_timeout = config.shutdown.guest_timeout;
     out.shutdown_retry_interval = config.shutdown.guest_retry_interval;
+    out.resume_guests_state_on_host_boot = config.compute.resume_guests_state_on_host_boot;
     out.track_instance_changes = config.compute.track_instance_changes;
     out.vnc_enabled = config.vnc.enabled;
     out.novncproxy_base_url = config.vnc.novncproxy_base_url;
@@ -156,8 +170,7 @@ tasks::TrackerOptions tracker_options(const config::Config& config) {
     out.my_ip = config.my_ip;
     out.state_path = config.state_path;
     out.virt_type = config.libvirt.virt_type;
-    out.cpu_sets_configured =
-        !compute.cpu_shared_set.empty() || !compute.cpu_dedicated_set.empty();
+    out.cpu_sets_configured = !compute.cpu_shared_set.empty() || !compute.cpu_dedicated_set.empty();
     out.packing = compute.packing_host_numa_cells_allocation_strategy;
     out.inventory.cpu_allocation_ratio = compute.cpu_allocation_ratio;
     out.inventory.ram_allocation_ratio = compute.ram_allocation_ratio;

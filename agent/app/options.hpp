@@ -7,6 +7,7 @@
 #include "agent/tasks/resource_tracker.hpp"
 #include "config/schema/config.hpp"
 #include "hypervisor/libvirt/options.hpp"
+#include "hypervisor/simulated/simulated_hypervisor.hpp"
 
 namespace novalet::app {
 
@@ -18,6 +19,7 @@ namespace novalet::app {
                                                       std::vector<std::string> types);
 [[nodiscard]] hypervisor::libvirt::Options libvirt_options(const config::Config& config,
                                                            const std::string& release);
+[[nodiscard]] hypervisor::simulated::Options simulated_options(const config::Config& config);
 [[nodiscard]] tasks::TaskOptions task_options(const config::Config& config,
                                               const objects::Release& release);
 [[nodiscard]] tasks::TrackerOptions tracker_options(const config::Config& config);

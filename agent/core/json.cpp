@@ -157,35 +157,61 @@ double Json::as_double(double fallback) const noexcept {
     return fallback;
 }
 
-const std::string& Json::as_string() const noexcept {
+const std::string& Json::as_string() const& noexcept {
     const auto* value = std::get_if<std::string>(&value_);
     return value != nullptr ? *value : empty_string;
 }
 
-std::string Json::as_string(std::string_view fallback) const {
+std::string Json::as_string() && {
+    auto* value = std::get_if<std::string>(&value_);
+    return value != nullptr ? std::move(*value) : std::string();
+}
+
+std::string Json::as_string(std::string_view fallback) const& {
     const auto* value = std::get_if<std::string>(&value_);
     return value != nullptr ? *value : std::string(fallback);
 }
 
-const Json::Array& Json::items() const noexcept {
+const Json::Array& Json::items() const& noexcept {
     const auto* value = std::get_if<Array>(&value_);
     return value != nullptr ? *value : empty_array;
 }
 
-const Json::Object& Json::members() const noexcept {
+Json::Array Json::items() && {
+    auto* value = std::get_if<Array>(&value_);
+    return value != nullptr ? std::move(*value) : Array();
+}
+
+const Json::Object& Json::members() const& noexcept {
     const auto* value = std::get_if<Object>(&value_);
     return value != nullptr ? *value : empty_object;
 }
 
-const Json& Json::operator[](std::string_view key) const noexcept {
+Json::Object Json::members() && {
+    auto* value = std::get_if<Object>(&value_);
+    return value != nullptr ? std::move(*value) : Object();
+}
+
+const Json& Json::operator[](std::string_view key) const& noexcept {
     const auto& all = members();
     const auto found = all.find(key);
     return found == all.end() ? null_value : found->second;
 }
 
-const Json& Json::at(std::size_t index) const noexcept {
+Json Json::operator[](std::string_view key) && {
+    auto all = std::move(*this).members();
+    const auto found = all.find(key);
+    return found == all.end() ? Json() : std::move(found->second);
+}
+
+const Json& Json::at(std::size_t index) const& noexcept {
     const auto& all = items();
     return index < all.size() ? all[index] : null_value;
+}
+
+Json Json::at(std::size_t index) && {
+    auto all = std::move(*this).items();
+    return index < all.size() ? std::move(all[index]) : Json();
 }
 
 bool Json::contains(std::string_view key) const noexcept {

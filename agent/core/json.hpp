@@ -55,23 +55,34 @@ class Json {
     [[nodiscard]] bool is_array() const noexcept { return std::holds_alternative<Array>(value_); }
     [[nodiscard]] bool is_object() const noexcept { return std::holds_alternative<Object>(value_); }
 
+    // What refers into the document refers to a named one; a temporary gives its parts away, so
+    // that a loop over parts of a function's result is no loop over what has ended.
+
     /// The value, or `fallback` when the type is another one.
     [[nodiscard]] bool as_bool(bool fallback = false) const noexcept;
     [[nodiscard]] std::int64_t as_int(std::int64_t fallback = 0) const noexcept;
     [[nodiscard]] double as_double(double fallback = 0) const noexcept;
     /// The string, or an empty one when it is not a string.
-    [[nodiscard]] const std::string& as_string() const noexcept;
-    [[nodiscard]] std::string as_string(std::string_view fallback) const;
+    [[nodiscard]] const std::string& as_string() const& noexcept;
+    [[nodiscard]] std::string as_string() &&;
+    [[nodiscard]] std::string as_string(std::string_view fallback) const&;
     /// The elements, or none when it is not an array / object.
-    [[nodiscard]] const Array& items() const noexcept;
-    [[nodiscard]] const Object& members() const noexcept;
+    [[nodiscard]] const Array& items() const& noexcept;
+    [[nodiscard]] Array items() &&;
+    [[nodiscard]] const Object& members() const& noexcept;
+    [[nodiscard]] Object members() &&;
 
     /// Member or element; null where there is none (never throws, never inserts).
-    [[nodiscard]] const Json& operator[](std::string_view key) const noexcept;
-    [[nodiscard]] const Json& operator[](const char* key) const noexcept {
+    [[nodiscard]] const Json& operator[](std::string_view key) const& noexcept;
+    [[nodiscard]] Json operator[](std::string_view key) &&;
+    [[nodiscard]] const Json& operator[](const char* key) const& noexcept {
         return (*this)[std::string_view(key)];
     }
-    [[nodiscard]] const Json& at(std::size_t index) const noexcept;
+    [[nodiscard]] Json operator[](const char* key) && {
+        return std::move(*this)[std::string_view(key)];
+    }
+    [[nodiscard]] const Json& at(std::size_t index) const& noexcept;
+    [[nodiscard]] Json at(std::size_t index) &&;
     [[nodiscard]] bool contains(std::string_view key) const noexcept;
     [[nodiscard]] std::size_t size() const noexcept;
     [[nodiscard]] bool empty() const noexcept { return size() == 0; }

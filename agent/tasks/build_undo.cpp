@@ -92,6 +92,13 @@ Result<void> give_back_to_scheduler(Services& services,
 
 namespace {
 
+/// Without an alternate the conductor could only say that there is none: the reason would be lost.
+bool others_may_try(const rpc::Request& request) {
+    const auto& alternates = request.args["host_list"];
+    return !request.args["filter_properties"]["retry"].empty() &&
+           !(alternates.is_array() && alternates.empty());
+}
+
 Result<void> reschedule(Services& services,
                         const rpc::Request& request,
                         const Progress& progress,
@@ -136,7 +143,7 @@ Result<void> undo_build(Services& services,
         break;
     case BuildFailure::Reschedule:
         services.resources.build_finished(false);
-        if (!request.args["filter_properties"]["retry"].empty())
+        if (others_may_try(request))
             return reschedule(services, request, progress, instance, error);
         into_error(services, request, instance, error);
         break;

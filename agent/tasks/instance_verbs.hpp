@@ -32,6 +32,12 @@ resume_instance(Services&, const rpc::Request&, const Progress&, const std::stop
 [[nodiscard]] Result<Json>
 refuse_operation(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
 
+/// The guest as its records describe it; loads what they lack.
+[[nodiscard]] Result<hypervisor::GuestSpec> recorded_guest(Services& services,
+                                                           const rpc::Context& context,
+                                                           objects::Object& instance,
+                                                           const Json& network_info);
+
 /// Deletes what is left of an instance; also for deletes found at start-up.
 [[nodiscard]] Result<void> delete_instance(Services& services,
                                            const rpc::Context& context,

@@ -34,25 +34,10 @@ struct Power {
 
     /// The guest as it has to be defined, with the interfaces as Neutron knows them now.
     Result<hypervisor::GuestSpec> guest() {
-        NOVALET_TRY(
-            services.conductor.load(instance,
-                                    {"flavor", "system_metadata", "info_cache", "numa_topology"},
-                                    request.context));
+        NOVALET_TRY(services.conductor.load(instance, {"info_cache"}, request.context));
         NOVALET_ASSIGN(const auto info,
                        services.networks.refresh(request.context.elevated(), instance));
-        NOVALET_ASSIGN(const auto mappings,
-                       services.conductor.block_devices(uuid.str(), request.context));
-        std::vector<Json> documents;
-        for (const auto& mapping : mappings)
-            documents.push_back(mapping.data());
-        NOVALET_ASSIGN(auto spec,
-                       guest_spec(instance.data(), documents, info, services.options.guest));
-        NOVALET_ASSIGN(
-            spec.numa,
-            scheduler_hooks::model::guest_topology_from_json(instance.get("numa_topology")));
-        if (needs_config_drive(instance.data(), services.options.guest))
-            spec.config_drive = hypervisor::ConfigDrive{}; // the existing one is kept
-        return spec;
+        return recorded_guest(services, request.context, instance, info);
     }
 
     Result<void> power_on() {
@@ -86,6 +71,26 @@ Result<Json> recorded(Power& power,
 }
 
 } // namespace
+
+Result<hypervisor::GuestSpec> recorded_guest(Services& services,
+                                             const rpc::Context& context,
+                                             objects::Object& instance,
+                                             const Json& network_info) {
+    NOVALET_TRY(services.conductor.load(
+        instance, {"flavor", "system_metadata", "info_cache", "numa_topology"}, context));
+    NOVALET_ASSIGN(const auto mappings,
+                   services.conductor.block_devices(instance.text("uuid"), context));
+    std::vector<Json> documents;
+    for (const auto& mapping : mappings)
+        documents.push_back(mapping.data());
+    NOVALET_ASSIGN(auto spec,
+                   guest_spec(instance.data(), documents, network_info, services.options.guest));
+    NOVALET_ASSIGN(spec.numa,
+                   scheduler_hooks::model::guest_topology_from_json(instance.get("numa_topology")));
+    if (needs_config_drive(instance.data(), services.options.guest))
+        spec.config_drive = hypervisor::ConfigDrive{}; // the existing one is kept
+    return spec;
+}
 
 Result<Json> stop_instance(Services& services,
                            const rpc::Request& request,

@@ -245,9 +245,9 @@ Result<void> ResourceTracker::sync_placement(const rpc::Context& context) {
 /// For dry runs beside the agent; nothing depends on it.
 void ResourceTracker::leave_books() {
     HostBooks books;
-    books.written_at = std::chrono::duration_cast<std::chrono::seconds>(
-                           system_clock().wall().time_since_epoch())
-                           .count();
+    books.written_at =
+        std::chrono::duration_cast<std::chrono::seconds>(system_clock().wall().time_since_epoch())
+            .count();
     {
         const std::lock_guard lock(ledger_mutex_);
         books.numa_topology = model::to_json(ledger_.topology());

@@ -274,49 +274,4 @@ Result<std::size_t> Router::recover() {
     return entries.size();
 }
 
-void repair_instances(Services& services) {
-    const auto context = rpc::Context::admin();
-    const auto host = services.operation_host();
-    const auto instances = services.conductor.instances_by_host(
-        host.host, std::nullopt, {"info_cache", "metadata", "system_metadata", "flavor"}, context);
-    if (!instances) {
-        log::error("the host's servers could not be read; none was repaired",
-                   {{"error", instances.error().text}});
-        return;
-    }
-    for (auto instance : *instances) {
-        const std::string uuid = instance.text("uuid");
-        if (services.queues.busy(uuid)) // a journal entry takes care of it
-            continue;
-        const auto& vm = instance.text("vm_state");
-        const auto& task = instance.text("task_state");
-        const log::Scope scope{{"instance", uuid}, {"task", "repair"}};
-        const bool spawning = task == "scheduling" || task == "block_device_mapping" ||
-                              task == "networking" || task == "spawning";
-        if (task == "deleting") {
-            log::info("finishing a delete that was interrupted");
-            services.queues.post(
-                uuid, [&services, instance, context](const std::stop_token&) mutable {
-                    if (const auto done = delete_instance(services, context, instance, {}); !done)
-                        log::error("an interrupted delete failed", {{"error", done.error().text}});
-                });
-        } else if (vm == "building" || spawning) {
-            log::warning("an interrupted build without a journal entry goes to ERROR");
-            instance.set("vm_state", "error");
-            instance.set("task_state", nullptr);
-            if (const auto saved = save_instance(host, context, instance); !saved)
-                log::error("the server could not be set to ERROR", {{"error", saved.error().text}});
-        } else if (task == "powering-off" || task == "powering-on" || task.starts_with("image_") ||
-                   task == "resize_prep" || task == "pausing" || task == "unpausing" ||
-                   task.starts_with("reboot")) {
-            log::warning("an interrupted operation is reset", {{"task_state", task}});
-            instance.set("task_state", nullptr);
-            if (const auto info = services.hypervisor.info(InstanceUuid(uuid)))
-                instance.set("power_state", static_cast<int>(info->state));
-            if (const auto saved = save_instance(host, context, instance); !saved)
-                log::error("task_state could not be reset", {{"error", saved.error().text}});
-        }
-    }
-}
-
 } // namespace novalet::tasks

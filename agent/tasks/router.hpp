@@ -42,8 +42,4 @@ class Router final : public rpc::Dispatcher {
     std::map<std::string, journal::EntryId> accepted_; ///< by unique id, until dispatched
 };
 
-/// A server that Nova's records show in the middle of something that no journal entry explains
-/// (reference 04 §3.2): repaired before new work is taken.
-void repair_instances(Services& services);
-
 } // namespace novalet::tasks

@@ -85,8 +85,7 @@ struct TaskOptions {
     std::string host; ///< CONF.host
     GuestDefaults guest;
     bool vif_plugging_is_fatal = true;
-    Seconds vif_plugging_timeout{300}; ///< 0 = do not wait
-    unsigned network_allocate_retries = 0;
+    Seconds vif_plugging_timeout{300};   ///< 0 = do not wait
     unsigned max_concurrent_builds = 10; ///< 0 = unlimited
     Seconds shutdown_timeout{60};        ///< clean power-off
     Seconds shutdown_retry_interval{10};

@@ -12,7 +12,7 @@ expect_match 'root disk' "$console" 'DEMO-GUEST-DISK vda 1024 MiB'
 expect_match 'ephemeral disk' "$console" 'DEMO-GUEST-DISK vdb 1024 MiB'
 expect_match 'swap' "$console" 'DEMO-GUEST-DISK vdc 64 MiB'
 expect_match 'config drive' "$console" "DEMO-GUEST-CONFIG-DRIVE .*\"uuid\": ?\"$id\""
-expect_match 'metadata' "$console" '"purpose": "end to end"'
+expect_match 'metadata' "$console" '"purpose": ?"end to end"'
 expect 'allocation' "$(api placement GET "/allocations/$id" | jq -c --sort-keys '.allocations[].resources')" \
     '{"DISK_GB":3,"MEMORY_MB":128,"VCPU":1}'
 delete_server "$id"

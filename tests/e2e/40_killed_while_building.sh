@@ -47,7 +47,7 @@ kill_at() { # kill_at STATE…: as soon as it is seen; what passes too fast is c
     settled_after_crash "$id"
 }
 
-kill_when neutron-api networking
+kill_when neutron-api networking block_device_mapping spawning # they run beside each other
 kill_when glance-api spawning
 kill_when neutron-l2-agent spawning
 kill_at networking block_device_mapping spawning

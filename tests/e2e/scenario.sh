@@ -14,6 +14,7 @@ WORK=$(mktemp -d "/tmp/novalet-$SCENARIO.XXXXXX")
 PAUSED=()
 image='' flavor='' # the last ones made
 MADE_IMAGES=() MADE_FLAVORS=() MADE_NETWORKS=()
+AT_END=() # commands that put the host back, run when the servers are gone
 
 # as the demo's, and kept for the last line of what a failed scenario prints
 fail() { say "$SCENARIO: $*"; echo "$*" >>"$WORK/failure"; exit 1; }
@@ -55,6 +56,7 @@ finish() { # whatever happened, the next scenario finds an empty host
     is_running $AGENT || (start_agent)
     for id in $(servers | cut -f 1); do quietly api compute DELETE "/v2.1/servers/$id"; done
     (wait_until 60 'the servers are deleted' no_servers)
+    for name in "${AT_END[@]}"; do ($name); done
     for id in "${MADE_IMAGES[@]}"; do quietly api image DELETE "/v2/images/$id"; done
     for id in "${MADE_FLAVORS[@]}"; do quietly api compute DELETE "/v2.1/flavors/$id"; done
     for id in "${MADE_NETWORKS[@]}"; do quietly api network DELETE "/v2.0/networks/$id"; done
@@ -170,7 +172,31 @@ made_image() { # made_image NAME FILE FORMAT: sets $image
     image=$1
     MADE_IMAGES+=("$(upload_image "$@")")
 }
+# Configuration of the agent for this scenario alone, as a drop-in from standard input.
+configure_agent() {
+    local file=$AGENT_CONFIG.d/e2e-$SCENARIO.yaml
+    mkdir -p "$AGENT_CONFIG.d"
+    cat >"$file"
+    AT_END+=("unconfigure_agent")
+    stop_agent
+    start_agent
+}
+unconfigure_agent() {
+    rm -f "$AGENT_CONFIG.d/e2e-$SCENARIO.yaml"
+    stop_agent
+    start_agent
+}
+
 made_flavor() { # made_flavor NAME VCPUS MIB GIB [EPHEMERAL] [SWAP]: sets $flavor
     flavor=$1
     MADE_FLAVORS+=("$(create_flavor "$@")")
+}
+give_flavor() { # give_flavor KEY VALUE…: extra specs for the last one made
+    local key
+    while [[ $# -gt 0 ]]; do
+        key=$1
+        jq -n --arg key "$key" --arg value "$2" '{extra_specs: {($key): $value}}' |
+            api compute POST "/v2.1/flavors/${MADE_FLAVORS[-1]}/os-extra_specs" @- >/dev/null
+        shift 2
+    done
 }

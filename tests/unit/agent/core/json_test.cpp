@@ -139,4 +139,21 @@ TEST(Json, SizeIsLimited) {
 }
 
 } // namespace
+Json a_document() {
+    return Json::parse(R"({"list": [{"name": "a text too long for the small-string buffer"}]})")
+        .value();
+}
+
+// What a temporary document gives away lives as long as who asked for it.
+TEST(Json, PartsOfATemporaryOutliveIt) {
+    std::string names;
+    for (const auto& item : a_document()["list"].items())
+        names += item["name"].as_string();
+    EXPECT_EQ(names, "a text too long for the small-string buffer");
+    const auto& name = a_document()["list"].at(0)["name"].as_string();
+    EXPECT_EQ(name, "a text too long for the small-string buffer");
+    for (const auto& [key, value] : a_document().members())
+        EXPECT_EQ(key, "list") << value.dump();
+}
+
 } // namespace novalet

@@ -1,0 +1,251 @@
+#include "agent/app/compute_host.hpp"
+
+#include "agent/app/image_cache_pass.hpp"
+#include "agent/app/options.hpp"
+#include "agent/core/log.hpp"
+#include "agent/core/text.hpp"
+#include "agent/tasks/repair.hpp"
+#include "hypervisor/libvirt/libvirt_hypervisor.hpp"
+#include "hypervisor/simulated/simulated_hypervisor.hpp"
+
+namespace novalet::app {
+namespace {
+
+constexpr const char* binary = "nova-compute"; ///< what Service records and schedulers know
+constexpr const char* automatic = "AUTO: ";    ///< marks a disable that is ours to take back
+constexpr std::size_t network_threads = 16;
+constexpr std::size_t task_threads_beside_builds = 64;
+constexpr Seconds close_patience{5};
+
+std::unique_ptr<hypervisor::Hypervisor> make_hypervisor(const config::Config& config,
+                                                        const std::string& release) {
+    if (config.hypervisor.kind == config::HypervisorKind::Simulated)
+        return std::make_unique<hypervisor::simulated::SimulatedHypervisor>(
+            simulated_options(config));
+    return std::make_unique<hypervisor::libvirt::LibvirtHypervisor>(
+        libvirt_options(config, release), system_processes());
+}
+
+} // namespace
+
+ComputeHost::ComputeHost(config::Config config, ControlPlane& shared)
+    : config_(std::move(config)), shared_(shared) {}
+
+ComputeHost::~ComputeHost() = default;
+
+Result<void> ComputeHost::open_journal() {
+    journal::Options options;
+    options.path = config_.journal.path;
+    options.retention = config_.journal.retention;
+    NOVALET_ASSIGN(journal_, journal::Journal::open(options));
+    return {};
+}
+
+/// Reference 07 §1: a host whose libvirt is away gets no new guests, and takes its own disable
+/// back; what an operator disabled stays so.
+void ComputeHost::on_link(bool reachable, const std::string& reason) {
+    const std::lock_guard lock(service_mutex_);
+    if (!service_.valid())
+        return;
+    const auto context = rpc::Context::admin();
+    auto fresh = shared_.conductor->service(config_.host, binary, context);
+    if (!fresh || !fresh->valid())
+        return;
+    const bool disabled = fresh->get("disabled").as_bool();
+    const bool ours = fresh->text("disabled_reason").starts_with(automatic);
+    if (disabled == !reachable || (reachable && !ours))
+        return;
+    fresh->set("disabled", !reachable);
+    fresh->set("disabled_reason", reachable ? Json() : Json(cat(automatic, reason)));
+    log::warning(reachable ? "the hypervisor is back: the service is enabled"
+                           : "the hypervisor is out of reach: the service is disabled",
+                 {{"reason", reason}});
+    if (const auto saved = shared_.conductor->save_service(*fresh, context); !saved)
+        log::warning("the service record could not be changed", {{"error", saved.error().text}});
+    if (tracker_)
+        if (const auto told = tracker_->set_enabled(reachable); !told)
+            log::warning("the provider's status trait could not be changed",
+                         {{"error", told.error().text}});
+}
+
+Result<void> ComputeHost::start_hypervisor() {
+    hypervisor_ = make_hypervisor(config_, shared_.release.release.name);
+    hypervisor_->on_link(
+        [this](bool reachable, const std::string& reason) { on_link(reachable, reason); });
+    return hypervisor_->start([this](const hypervisor::GuestEvent& event) {
+        if (serving_ && config_.compute.handle_virt_lifecycle_events)
+            upkeep_->sync_power_state_of(event.uuid);
+    });
+}
+
+Result<void> ComputeHost::register_service() {
+    const auto context = rpc::Context::admin();
+    const std::lock_guard lock(service_mutex_);
+    NOVALET_ASSIGN(service_, shared_.conductor->service(config_.host, binary, context));
+    const int version = objects::version_to_report(shared_.release, service_);
+    if (service_.valid()) {
+        if (service_.get("version").as_int() == version)
+            return {};
+        service_.set("version", version);
+        return shared_.conductor->save_service(service_, context);
+    }
+    service_ = shared_.conductor->make("Service");
+    service_.set("host", config_.host);
+    service_.set("binary", binary);
+    service_.set("topic", "compute");
+    service_.set("report_count", 0);
+    service_.set("version", version);
+    if (!config_.compute.enable_new_services) {
+        service_.set("disabled", true);
+        service_.set("disabled_reason", "New compute service disabled due to config option.");
+    }
+    NOVALET_TRY(shared_.conductor->create_service(service_, context));
+    log::info("service record created", {{"host", config_.host}, {"version", version}});
+    return {};
+}
+
+Result<void> ComputeHost::compose() {
+    const auto options = task_options(config_, shared_.release.release);
+    auto& conductor = *shared_.conductor;
+    network_pool_ = std::make_unique<tasks::TaskPool>(network_threads);
+    pool_ = std::make_unique<tasks::TaskPool>(task_threads_beside_builds +
+                                              config_.compute.task_threads +
+                                              config_.compute.max_concurrent_builds);
+    queues_ = std::make_unique<tasks::InstanceQueues>(*pool_);
+    networks_ = std::make_unique<tasks::NovaNetworks>(shared_.neutron, conductor, config_.host);
+    images_ = std::make_unique<tasks::NovaImages>(shared_.glance);
+    notifier_ = std::make_unique<tasks::BusNotifier>(
+        *shared_.bus, conductor, config_.notifications, options);
+    tracker_ = std::make_unique<tasks::ResourceTracker>(
+        tracker_options(config_), conductor, *hypervisor_, shared_.placement, *pool_);
+    services_ = std::make_unique<tasks::Services>(tasks::Services{options,
+                                                                  *shared_.bus,
+                                                                  conductor,
+                                                                  *hypervisor_,
+                                                                  *networks_,
+                                                                  *tracker_,
+                                                                  *images_,
+                                                                  *notifier_,
+                                                                  *journal_,
+                                                                  *queues_,
+                                                                  *pool_,
+                                                                  *network_pool_,
+                                                                  waiters_});
+    upkeep_ = std::make_unique<tasks::Upkeep>(
+        *services_,
+        tasks::UpkeepOptions{config_.running_deleted_instance.action,
+                             config_.running_deleted_instance.timeout});
+    router_ = std::make_unique<tasks::Router>(*services_, objects::releases().back().rpc_version());
+    NOVALET_ASSIGN(const auto amqp, amqp_options(config_));
+    NOVALET_ASSIGN(const auto topology, topology_options(config_));
+    requests_ = std::make_unique<amqp::Session>(amqp, "requests");
+    server_ = std::make_unique<rpc::Server>(
+        *requests_, *shared_.replier, *router_, topology, "compute", config_.host);
+    if (!shared_.release.release.second_server)
+        return {};
+    alt_requests_ = std::make_unique<amqp::Session>(amqp, "alt_requests");
+    alt_server_ = std::make_unique<rpc::Server>(
+        *alt_requests_, *shared_.replier, *router_, topology, "compute-alt", config_.host);
+    return {};
+}
+
+void ComputeHost::start_servers() {
+    server_->start();
+    if (alt_server_)
+        alt_server_->start();
+}
+
+void ComputeHost::heartbeat() {
+    const std::lock_guard lock(service_mutex_);
+    const auto reported = shared_.conductor->report_alive(service_, rpc::Context::admin());
+    if (reported && !reporting_.exchange(true))
+        log::info("reported up", {{"host", config_.host}});
+    if (!reported && reporting_.exchange(false))
+        log::warning("the heartbeat does not reach the conductor",
+                     {{"error", reported.error().text}});
+}
+
+void ComputeHost::clean_image_cache() {
+    run_image_cache_pass(config_, *shared_.conductor);
+}
+
+void ComputeHost::start_periodic() {
+    periodic_ = std::make_unique<tasks::Periodic>(*pool_);
+    const auto add = [this](const char* name, Seconds interval, Seconds first, auto body) {
+        if (interval > Seconds(0))
+            periodic_->add(name, interval, first, std::move(body));
+    };
+    const auto& every = config_.intervals;
+    auto& upkeep = *upkeep_;
+    const Seconds soon{1};
+    add("heartbeat", every.report_interval, every.report_interval, [this] { heartbeat(); });
+    add("audit", every.update_resources, every.update_resources, [this] { tracker_->audit(); });
+    add("scheduler_sync", every.scheduler_instance_sync, every.scheduler_instance_sync, [&upkeep] {
+        upkeep.sync_scheduler();
+    });
+    add("power_sync", every.sync_power_state, soon, [&upkeep] { upkeep.sync_power_states(); });
+    add("heal_info_cache",
+        every.heal_instance_info_cache,
+        every.heal_instance_info_cache,
+        [&upkeep] { upkeep.heal_info_cache(); });
+    add("running_deleted", every.running_deleted_instance_poll, soon, [&upkeep] {
+        upkeep.remove_running_deleted();
+    });
+    add("finish_deletes", every.instance_delete, every.instance_delete, [&upkeep] {
+        upkeep.finish_deletes();
+        upkeep.clean_console_tokens();
+    });
+    if (config_.hypervisor.kind == config::HypervisorKind::Libvirt)
+        add("image_cache",
+            config_.image_cache.manager_interval,
+            config_.image_cache.manager_interval,
+            [this] { clean_image_cache(); });
+    periodic_->start();
+}
+
+Result<void> ComputeHost::start() {
+    NOVALET_TRY(open_journal());
+    NOVALET_TRY(start_hypervisor());
+    NOVALET_TRY(compose());
+    NOVALET_TRY(register_service());
+    NOVALET_TRY(tracker_->start());
+    // What was accepted before goes first; then servers that no entry explains; then new work.
+    NOVALET_ASSIGN(const auto carried_on, router_->recover());
+    tasks::repair_instances(*services_);
+    serving_ = true;
+    start_servers();
+    heartbeat();
+    start_periodic();
+    log::info("consuming requests", {{"host", config_.host}, {"carried_on", carried_on}});
+    return {};
+}
+
+void ComputeHost::stop_consuming() {
+    if (server_)
+        server_->stop_consuming(Deadline::after(close_patience));
+    if (periodic_)
+        periodic_->stop();
+}
+
+bool ComputeHost::finish(const Deadline& deadline) {
+    const bool done = !pool_ || pool_->wait_idle(deadline);
+    if (!done)
+        log::warning("work is left for the next start",
+                     {{"host", config_.host}, {"tasks", pool_->running()}});
+    if (alt_server_)
+        alt_server_->stop_consuming(Deadline::after(close_patience));
+    serving_ = false;
+    if (hypervisor_)
+        hypervisor_->stop();
+    return done;
+}
+
+bool ComputeHost::connected() const {
+    return requests_ && requests_->connected();
+}
+
+std::size_t ComputeHost::running_tasks() const {
+    return pool_ ? pool_->running() : 0;
+}
+
+} // namespace novalet::app
