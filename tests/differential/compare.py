@@ -48,12 +48,12 @@ def constraint_errors(ours, theirs):
     return ""
 
 
-def all_shared_cells(question):
+def all_shared_cells(question, guest):
     """A mixed guest with a cell that has no pinned vCPU, and a policy that Nova refuses then."""
     extra = question["flavor"]["extra_specs"]
-    return (extra.get("hw:cpu_policy") == "mixed" and
-            (extra.get("hw:cpu_thread_policy") == "isolate" or
-             extra.get("hw:emulator_threads_policy") == "isolate"))
+    return (any(cell["cpu_policy"] == "mixed" and not cell["pcpuset"] for cell in guest["cells"])
+            and (any(cell["thread_policy"] in ("isolate", "require") for cell in guest["cells"]) or
+                 extra.get("hw:emulator_threads_policy") == "isolate"))
 
 
 def emulator_on_used_core(question, guest):
@@ -105,7 +105,7 @@ def compare_fit(question, ours, theirs, count):
         return "the oracle fails: %(class)s: %(message)s" % later["error"]
     topology = plain_guest(ours["topology"])
     if topology != later["value"]:
-        if all_shared_cells(question) and ours["fits"]:
+        if ours["fits"] and all_shared_cells(question, theirs["constraints"]["value"]):
             count["all-shared-cell"] += 1
             return None
         if emulator_on_used_core(question, later["value"]):
