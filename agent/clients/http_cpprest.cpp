@@ -14,6 +14,7 @@
 #include <optional>
 #include <pplx/threadpool.h>
 #include <utility>
+#include <vector>
 
 namespace novalet::clients {
 namespace {
@@ -63,9 +64,14 @@ class Transfer {
   public:
     enum class News { Head, Piece, End, Failed, Late };
 
-    void head(web::http::http_response response) {
+    /// Copied: the library's object refers to the request, whose buffer refers to this.
+    void head(const web::http::http_response& response) {
+        HttpResponse copy;
+        copy.status = response.status_code();
+        for (const auto& [name, value] : response.headers())
+            copy.headers[lower(name)] = value;
         const std::lock_guard lock(mutex_);
-        head_ = std::move(response);
+        head_ = std::move(copy);
         wake_.notify_all();
     }
     void ended(std::exception_ptr failure) {
@@ -93,7 +99,7 @@ class Transfer {
         return wait(until, [this] { return !piece_.empty() || ended_; });
     }
     /// Valid after News::Head / News::Piece / News::Failed, for the caller's thread alone.
-    [[nodiscard]] const web::http::http_response& head() const { return *head_; }
+    [[nodiscard]] const HttpResponse& head() const { return *head_; }
     [[nodiscard]] std::string_view piece() const { return piece_; }
     [[nodiscard]] std::exception_ptr failure() const { return failure_; }
 
@@ -129,7 +135,7 @@ class Transfer {
 
     std::mutex mutex_;
     std::condition_variable wake_;
-    std::optional<web::http::http_response> head_;
+    std::optional<HttpResponse> head_;
     std::string_view piece_;
     pplx::task_completion_event<std::size_t> taken_;
     std::exception_ptr failure_;
@@ -322,9 +328,7 @@ Outcome receive(Transfer& transfer, const HttpRequest& request, const std::strin
     auto news = transfer.wait_head(until);
     if (news == Transfer::News::Late || news == Transfer::News::Failed)
         return no_answer(transfer, news, request, what);
-    out.status = transfer.head().status_code();
-    for (const auto& [name, value] : transfer.head().headers())
-        out.headers[lower(name)] = value;
+    out = transfer.head();
     for (;;) {
         if (request.sink)
             until = system_clock().monotonic() + request.timeout;
@@ -347,11 +351,12 @@ web::http::http_request message_of(const HttpRequest& request, const std::string
     const std::string path = request.url.substr(origin.size());
     message.set_request_uri(web::uri(path.starts_with('/') ? path : "/" + path));
     if (!request.body.empty())
-        message.set_body(request.body, "application/json");
+        // As bytes: the library's way with text casts between unrelated classes.
+        message.set_body(std::vector<std::uint8_t>(request.body.begin(), request.body.end()));
     auto& headers = message.headers();
     if (!request.body.empty())
         headers["Content-Type"] = "application/json";
-    headers["User-Agent"] = "novalet";
+    headers["User-Agent"] = "novalet/" NOVALET_VERSION;
     for (const auto& [name, value] : request.headers)
         headers[name] = value;
     return message;
