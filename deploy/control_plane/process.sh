@@ -71,8 +71,13 @@ launch() {
     local name=$1
     shift
     is_running "$name" && return
-    # 9 is the lock of "up", which a daemon must not hold
-    setsid "$@" >>"$LOG/$name.log" 2>&1 </dev/null 9>&- &
+    (
+        # the lock of "up", or one that the caller holds, would be the daemon's as long as it lives
+        for descriptor in "/proc/$BASHPID/fd"/*; do
+            [[ ${descriptor##*/} -le 2 ]] || eval "exec ${descriptor##*/}>&-"
+        done
+        exec setsid "$@"
+    ) >>"$LOG/$name.log" 2>&1 </dev/null &
     write_pid_file "$name" $!
     # not the shell's job: it would report each death on the terminal
     disown $!
