@@ -354,6 +354,13 @@ std::vector<KernelPages> Ledger::page_drift(const std::vector<KernelPages>& kern
 }
 
 void Ledger::count(Claim& claim) {
+    add(claim);
+    if (claim.topology)
+        count_cells(*claim.topology);
+}
+
+/// Usage alone, without the counts beside it.
+void Ledger::add(Claim& claim) {
     claim.conflicting = false;
     if (!claim.topology || used_.empty())
         return;
@@ -362,7 +369,6 @@ void Ledger::count(Claim& claim) {
         discard(numa::add_usage(used_, without_pins(*claim.topology)),
                 "without CPUs there is nothing it could refuse");
     }
-    count_cells(*claim.topology);
 }
 
 void Ledger::count_cells(const GuestTopology& guest) {
@@ -394,7 +400,6 @@ void Ledger::recount() {
         for (model::PagePool& pool : cell.mempages)
             pool.used = 0;
     }
-    counts_ = numa::count_host(used_);
     std::vector<Claim*> all;
     for (auto& [uuid, claim] : instances_)
         all.push_back(&claim);
@@ -404,7 +409,8 @@ void Ledger::recount() {
         return a->revision < b->revision;
     });
     for (Claim* claim : all)
-        count(*claim);
+        add(*claim);
+    counts_ = numa::count_host(used_);
 }
 
 } // namespace novalet::scheduler_hooks::claims

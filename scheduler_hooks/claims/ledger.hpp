@@ -163,6 +163,7 @@ class Ledger {
     [[nodiscard]] Result<std::optional<model::GuestTopology>>
     fitted(const ClaimRequest& request) const;
     void count_cells(const model::GuestTopology& guest);
+    void add(Claim& claim);
     void count(Claim& claim);
     void uncount(const Claim& claim);
     void recount();
