@@ -270,16 +270,20 @@ class PairCheck {
 template <class F> void for_each_core(const CellView& host, F&& f) {
     std::vector<unsigned> free;
     free.reserve(host.counts->threads());
-    for (const CpuSet& core : host.cell->siblings) {
+    const auto take = [&](std::size_t at, CpuSet::Word cpus) {
+        for (CpuSet::Word word = cpus & free_word(*host.cell, at); word != 0; word &= word - 1)
+            free.push_back(static_cast<unsigned>(at * CpuSet::word_bits) +
+                           static_cast<unsigned>(std::countr_zero(word)));
+    };
+    const auto& cores = host.counts->cores();
+    for (std::size_t i = 0; i < cores.size(); ++i) {
         free.clear();
-        const auto& words = core.words();
-        for (std::size_t at = 0; at < words.size(); ++at) {
-            if (words[at] == 0)
-                continue;
-            for (CpuSet::Word word = words[at] & free_word(*host.cell, at); word != 0;
-                 word &= word - 1)
-                free.push_back(static_cast<unsigned>(at * CpuSet::word_bits) +
-                               static_cast<unsigned>(std::countr_zero(word)));
+        if (cores[i].cpus != 0) {
+            take(cores[i].word, cores[i].cpus);
+        } else {
+            const auto& words = host.cell->siblings[i].words();
+            for (std::size_t at = 0; at < words.size(); ++at)
+                take(at, words[at]);
         }
         if (!f(free, free.size() == host.counts->threads()))
             return;

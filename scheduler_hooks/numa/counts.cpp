@@ -41,8 +41,15 @@ CellCounts::CellCounts(const HostCell& cell)
         exactly[free] += static_cast<std::int32_t>(cores);
         seen += static_cast<std::int64_t>(free * cores);
     };
+    cores_.reserve(cell.siblings.size());
     for (const CpuSet& core : cell.siblings) {
         const auto& words = core.words();
+        // The last word is never zero.
+        const bool one_word =
+            !words.empty() && std::all_of(words.begin(), words.end() - 1, [](CpuSet::Word word) {
+                return word == 0;
+            });
+        cores_.push_back(one_word ? CoreWord{words.size() - 1, words.back()} : CoreWord{});
         std::size_t size = 0;
         std::size_t free = 0;
         for (std::size_t at = 0; at < words.size(); ++at) {

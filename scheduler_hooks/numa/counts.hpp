@@ -10,6 +10,13 @@
 
 namespace novalet::scheduler_hooks::numa {
 
+/// A core as one word of CPUs; `cpus` 0: its threads lie in several words, see the sibling set.
+struct CoreWord {
+    std::size_t word = 0;
+    model::CpuSet::Word cpus = 0;
+    [[nodiscard]] bool operator==(const CoreWord&) const = default;
+};
+
 class CellCounts {
   public:
     CellCounts() = default;
@@ -33,6 +40,8 @@ class CellCounts {
     }
     /// Cores with all threads() free.
     [[nodiscard]] std::int64_t whole_cores() const noexcept { return cores_with(threads_); }
+    /// The sibling sets in their order, side by side in memory.
+    [[nodiscard]] const std::vector<CoreWord>& cores() const noexcept { return cores_; }
     [[nodiscard]] bool operator==(const CellCounts&) const = default;
 
   private:
@@ -46,6 +55,7 @@ class CellCounts {
     std::size_t most_free_ = 0;
     std::array<std::int32_t, inline_threads> few_{}; ///< [t-1]: cores with at least t free threads
     std::vector<std::int32_t> many_;                 ///< instead, when a core has more threads
+    std::vector<CoreWord> cores_;
     bool legacy_ = false;
 };
 

@@ -193,5 +193,34 @@ TEST(Ledger, RandomVerbs_NeverOverNeverNegative_EndEmpty) {
     EXPECT_EQ(ledger.topology(), empty);
 }
 
+/// The counts kept beside the books are those of the books: a fit with them and one that counts
+/// anew agree after whatever happened.
+TEST(Ledger, TheKeptCountsFollowTheBooks) {
+    std::mt19937 dice(20261121);
+    const auto upto = [&](unsigned last) {
+        return std::uniform_int_distribution<unsigned>(0, last)(dice);
+    };
+    Ledger ledger(host());
+    for (int round = 0; round < 3000; ++round) {
+        const std::string name = cat("g", upto(5));
+        if (upto(1) == 0) {
+            ledger.drop(InstanceUuid(name));
+        } else if (const auto claim = ledger.claim(request(name.c_str(), 1 + upto(2), 2)); !claim) {
+            EXPECT_TRUE(claim.error().code == Code::AlreadyExists ||
+                        claim.error().code == Code::ResourceExhausted);
+        }
+        if (upto(20) == 0)
+            ledger.set_capacity(host());
+        const ClaimRequest next = request("next", 1 + upto(5), 2);
+        const auto kept = ledger.test(next);
+        const auto anew = numa::fit_quietly(
+            {ledger.topology(), *next.topology, nullptr, nullptr, nullptr, nullptr, {}, nullptr});
+        ASSERT_EQ(kept.has_value(), anew.has_value());
+        if (anew) {
+            ASSERT_EQ(kept->topology, anew);
+        }
+    }
+}
+
 } // namespace
 } // namespace novalet::scheduler_hooks::claims
