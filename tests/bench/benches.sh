@@ -19,12 +19,15 @@ stop_agents() {
 }
 
 # The pieces of the demo wait for an agent by asking the API again and again, which takes the CPU
-# away from what is measured here: this start returns when the process is made.
+# away from what is measured here: this start returns when the process is made. Only the process is
+# in the group, without the logins and templates before it.
+eval "demo_$(declare -f launch)"
 start_in_group() { # start_in_group AGENT
     (
         # shellcheck disable=SC2317 # called by what follows
         wait_for_compute() { :; }
-        join_group
+        # shellcheck disable=SC2317
+        launch() { join_group; demo_launch "$@"; }
         case $1 in
             novalet) start_agent ;;
             nova-compute) start_reference ;;
@@ -36,7 +39,8 @@ start_watched() { # start_watched AGENT: in place of the other one; UP_AT is whe
     stop_agents
     watch_report
     start_in_group "$1"
-    UP_AT=$(watched "$WORK/report")
+    wait_for_watcher "$WORK/report"
+    UP_AT=$(<"$WORK/report")
     [[ -n $UP_AT ]] || fail "$1 did not report itself within two minutes: see $LOG/$1.log"
 }
 
@@ -68,12 +72,12 @@ boot_once() { # boot_once AGENT NAME: BOOTED is its id, BEGAN, TAKEN, ACTIVE and
     cpu=$(group_cpu)
     BEGAN=$EPOCHREALTIME
     BOOTED=$(api compute POST /v2.1/servers "$body" | jq -r .server.id)
-    watched "$WORK/server" >"$WORK/changes"
+    wait_for_watcher "$WORK/server"
     CPU=$(calculate '(now - before) / 1e6' now="$(group_cpu)" before="$cpu")
-    taken=$(awk -v host="$COMPUTE_HOST" '$2 == host {print $1; exit}' "$WORK/changes")
-    active=$(awk '$3 == "active" && $4 == "-" {print $1}' "$WORK/changes")
+    taken=$(awk -v host="$COMPUTE_HOST" '$2 == host {print $1; exit}' "$WORK/server")
+    active=$(awk '$3 == "active" && $4 == "-" {print $1}' "$WORK/server")
     [[ -n $taken && -n $active ]] ||
-        fail "server $2 under $1 did not become ACTIVE: $(tr '\n' ';' <"$WORK/changes")"
+        fail "server $2 under $1 did not become ACTIVE: $(tr '\n' ';' <"$WORK/server")"
     TAKEN=$taken ACTIVE=$active
 }
 

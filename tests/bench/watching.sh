@@ -82,9 +82,9 @@ SQL
 # SYSDATE is the time of the moment; NOW would be that of the whole block.
 DATABASE_TIME='UNIX_TIMESTAMP(SYSDATE(6))'
 
-watched() { # what watch_database saw, once it has seen all
+wait_for_watcher() { # wait_for_watcher FILE: then all that was seen is in it
     wait "$WATCHER" || fail "the database does not watch: $(<"$1.errors")"
-    tail -n +2 "$1"
+    sed -i 1d "$1"
 }
 
 watch_report() { # the host's service record is renewed
