@@ -87,8 +87,11 @@ Result<bool> Build::begin_again() {
         return false;
     }
     if (given_back) { // cut off between the record and the message to the conductor
-        NOVALET_TRY(give_back_to_scheduler(
-            services_, request_, instance_, Error{Code::Cancelled, "the agent was restarted"}));
+        NOVALET_TRY(
+            give_back_to_scheduler(services_,
+                                   request_,
+                                   instance_,
+                                   fail(Code::Cancelled, "the agent was restarted").value()));
         return false;
     }
     log::info("a build that an earlier process began starts over", {{"task_state", task}});
