@@ -5,7 +5,7 @@ REST_SECONDS=10           # after the start, before PSS is read
 SETTLE_SECONDS=15         # after the start, before idling counts
 RPC_CORE=0                # of the server; the load has the others
 RPC_VHOST=novalet-bench   # of the broker, for the RPC bench alone
-RPC_CONCURRENCY=16        # callers at once
+RPC_CONCURRENCY=64        # callers at once: as many as nova-compute works on at a time
 declare -A RPC_CALLS=([novalet]=40000 [nova-compute]=4000)
 
 wanted() { [[ " ${NAMES[*]} " == *" $1 "* ]]; }

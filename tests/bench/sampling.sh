@@ -10,9 +10,9 @@ start start.consuming s    lower  20 exec until consuming requests
 start start.up        s    lower  20 exec until reported up
 start start.cpu       s    lower  -  CPU time until reported up
 idle  idle.cpu        s    lower  50 CPU time in ten idle minutes
-idle  idle.messages   1    lower  5  AMQP messages in ten idle minutes, sent and received
+idle  idle.messages   1    lower  5  AMQP messages in ten idle minutes, both ways
 idle  idle.sent       1    lower  -  of these sent
-idle  idle.requests   1    lower  5  HTTP requests in ten idle minutes, Keystone included
+idle  idle.requests   1    lower  5  HTTP requests in ten idle minutes
 rpc   rpc.per_core    1/s  higher 20 calls for each CPU second of the server
 rpc   rpc.throughput  1/s  higher -  calls for each second, server pinned to one core
 boot  boot.total      s    lower  -  POST until ACTIVE, image cached
@@ -85,6 +85,8 @@ report_table() { # the same for people
         $1 == "" { print $2; next }
         { row($1, $2, $3, $4, $5, $6, $7) }
         function row(a, b, c, d, e, f, g) {
-            printf "%-16s %-62s %-24s %-24s %8s  %-6s %s\n", a, b, c, d, e, f, g
+            line = sprintf("%-16s %-56s %-22s %-22s %7s  %-6s %s", a, b, c, d, e, f, g)
+            sub(/ +$/, "", line)
+            print line
         }'
 }
