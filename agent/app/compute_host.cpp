@@ -116,8 +116,14 @@ Result<void> ComputeHost::compose() {
     images_ = std::make_unique<tasks::NovaImages>(shared_.glance);
     notifier_ = std::make_unique<tasks::BusNotifier>(
         *shared_.bus, conductor, config_.notifications, options);
-    tracker_ = std::make_unique<tasks::ResourceTracker>(
-        tracker_options(config_), conductor, *hypervisor_, shared_.placement, *pool_);
+    if (config_.hypervisor.kind == config::HypervisorKind::Libvirt)
+        huge_pages_ = std::make_unique<HugePages>(config_.compute);
+    tracker_ = std::make_unique<tasks::ResourceTracker>(tracker_options(config_),
+                                                        conductor,
+                                                        *hypervisor_,
+                                                        shared_.placement,
+                                                        *pool_,
+                                                        huge_pages_.get());
     services_ = std::make_unique<tasks::Services>(tasks::Services{options,
                                                                   *shared_.bus,
                                                                   conductor,

@@ -2,6 +2,7 @@
 // One compute host as the control plane sees it: its queues, records, journal, hypervisor and
 // periodic work. A process has one, or many simulated ones.
 #include "agent/app/control_plane.hpp"
+#include "agent/app/huge_pages.hpp"
 #include "agent/journal/journal.hpp"
 #include "agent/rpc/server.hpp"
 #include "agent/tasks/bus_notifier.hpp"
@@ -63,6 +64,7 @@ class ComputeHost {
     std::unique_ptr<tasks::NovaNetworks> networks_;
     std::unique_ptr<tasks::NovaImages> images_;
     std::unique_ptr<tasks::Notifier> notifier_;
+    std::unique_ptr<HugePages> huge_pages_; ///< none where the host is simulated
     std::unique_ptr<tasks::ResourceTracker> tracker_;
     std::unique_ptr<tasks::Services> services_;
     std::unique_ptr<tasks::Upkeep> upkeep_;

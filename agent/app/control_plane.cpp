@@ -36,6 +36,11 @@ clients::Keystone* ControlPlane::service_user() {
 }
 
 Result<void> ControlPlane::connect(const std::stop_token& stop) {
+    // Keystone needs longer for a login (the hash of a password is meant to be slow) than anything
+    // else that the start waits for; the first request to Placement joins this one.
+    early_login = std::jthread([this] {
+        discard(placement_account.token(), "that first request asks again and tells why");
+    });
     NOVALET_ASSIGN(const auto options, amqp_options(config));
     NOVALET_ASSIGN(const auto topology, topology_options(config));
     calls = std::make_unique<amqp::Session>(options, "calls");

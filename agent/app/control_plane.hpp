@@ -16,6 +16,7 @@
 
 #include <memory>
 #include <stop_token>
+#include <thread>
 
 namespace novalet::app {
 
@@ -36,6 +37,7 @@ struct ControlPlane {
     const config::Config& config;
     std::unique_ptr<clients::HttpClient> http;
     clients::Keystone placement_account, neutron_account, glance_account, service_account;
+    std::jthread early_login;
     clients::Placement placement;
     clients::Neutron neutron;
     clients::Glance glance;

@@ -51,9 +51,10 @@ ResourceTracker::ResourceTracker(TrackerOptions options,
                                  objects::Conductor& conductor,
                                  hypervisor::Hypervisor& hypervisor,
                                  clients::Placement& placement,
-                                 TaskPool& pool)
+                                 TaskPool& pool,
+                                 HostPages* pages)
     : options_(std::move(options)), conductor_(conductor), hypervisor_(hypervisor),
-      placement_(placement), pool_(pool),
+      placement_(placement), pool_(pool), pages_(pages),
       ledger_(claims::HostCapacity{}, claims::LedgerOptions{options_.packing, false}) {}
 
 ResourceTracker::~ResourceTracker() = default;
@@ -268,6 +269,27 @@ Result<void> ResourceTracker::report(const rpc::Context& context, bool with_plac
     return with_placement ? sync_placement(context) : Result<void>();
 }
 
+/// Under report_mutex_. The kernel is read and changed without the ledger's lock.
+Result<void> ResourceTracker::tend_pages() {
+    if (pages_ == nullptr)
+        return {};
+    const auto kernel = pages_->free_pages();
+    std::vector<scheduler_hooks::numa::KernelPages> drift;
+    model::HostTopology books;
+    {
+        const std::lock_guard lock(ledger_mutex_);
+        drift = ledger_.page_drift(kernel);
+        books = ledger_.topology();
+    }
+    pages_->show_drift(drift);
+    if (!pages_->tend(books))
+        return {};
+    NOVALET_ASSIGN(facts_, hypervisor_.facts());
+    const std::lock_guard lock(ledger_mutex_);
+    ledger_.set_capacity(capacity());
+    return {};
+}
+
 Result<void> ResourceTracker::refresh(bool startup) {
     const auto context = rpc::Context::admin();
     NOVALET_ASSIGN(auto facts, hypervisor_.facts());
@@ -284,6 +306,7 @@ Result<void> ResourceTracker::refresh(bool startup) {
     NOVALET_TRY(find_or_create_node(context));
     set_facts(node_);
     NOVALET_TRY(read_claims(context));
+    NOVALET_TRY(tend_pages());
     auto reported = report(context, true);
     if (!reported && startup && reported.error().code == Code::AlreadyExists)
         return reported;
@@ -330,6 +353,8 @@ ResourceTracker::claim(const rpc::Context& context, objects::Object& instance, c
     NOVALET_ASSIGN(request.limits, model::limits_from_json(limits));
     NOVALET_ASSIGN(request.pci_requests,
                    model::pci_requests_from_json(instance.get("pci_requests")));
+    if (pages_ != nullptr)
+        request.kernel_pages = pages_->free_pages();
     claims::Claim claimed;
     {
         const std::lock_guard lock(ledger_mutex_);

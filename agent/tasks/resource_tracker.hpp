@@ -25,13 +25,27 @@ struct TrackerOptions {
     Seconds association_refresh{300};
 };
 
+/// The kernel's huge pages beside the books. Thread safe.
+class HostPages {
+  public:
+    virtual ~HostPages() = default;
+    /// Free now, by cell and size; empty when unknown: claims go by the books alone then.
+    [[nodiscard]] virtual std::vector<scheduler_hooks::numa::KernelPages> free_pages() const = 0;
+    /// What Ledger::page_drift() found.
+    virtual void show_drift(const std::vector<scheduler_hooks::numa::KernelPages>& drift) = 0;
+    /// Pools grow and shrink by their policy; true when facts are to be read anew.
+    virtual bool tend(const scheduler_hooks::model::HostTopology& books) = 0;
+};
+
 class ResourceTracker final : public Resources {
   public:
+    /// `pages` null: a host without a kernel of its own. All references outlive the tracker.
     ResourceTracker(TrackerOptions options,
                     objects::Conductor& conductor,
                     hypervisor::Hypervisor& hypervisor,
                     clients::Placement& placement,
-                    TaskPool& pool);
+                    TaskPool& pool,
+                    HostPages* pages);
     ~ResourceTracker() override;
 
     /// The first audit: ComputeNode found or created, provider made. Errors stop the start.
@@ -51,6 +65,7 @@ class ResourceTracker final : public Resources {
   private:
     [[nodiscard]] Result<void> refresh(bool startup);
     [[nodiscard]] Result<void> find_or_create_node(const rpc::Context& context);
+    [[nodiscard]] Result<void> tend_pages();
     [[nodiscard]] Result<void> read_claims(const rpc::Context& context);
     [[nodiscard]] Result<void> report(const rpc::Context& context, bool with_placement);
     [[nodiscard]] Result<void> sync_placement(const rpc::Context& context);
@@ -66,6 +81,7 @@ class ResourceTracker final : public Resources {
     hypervisor::Hypervisor& hypervisor_;
     clients::Placement& placement_;
     TaskPool& pool_;
+    HostPages* const pages_;
 
     std::mutex ledger_mutex_; ///< guards ledger_ and failed_builds_
     scheduler_hooks::claims::Ledger ledger_;

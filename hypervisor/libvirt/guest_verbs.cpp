@@ -1,7 +1,9 @@
 // Verbs on guests: spawn, destroy, power (reference 07 §7 to §9).
+#include "agent/core/file.hpp"
 #include "agent/core/log.hpp"
 #include "agent/core/text.hpp"
 #include "hypervisor/libvirt/libvirt_hypervisor.hpp"
+#include "hypervisor/topology/placement_check.hpp"
 
 #include <condition_variable>
 
@@ -74,6 +76,32 @@ Result<void> LibvirtHypervisor::plug_all(const GuestSpec& guest) {
     return {};
 }
 
+/// Pins and pages that the kernel did not give are told and counted; the guest runs on.
+void LibvirtHypervisor::check_granted(const GuestSpec& guest) {
+    if (!guest.numa)
+        return;
+    const auto pid_text = read_file(cat("/run/libvirt/qemu/", guest.name, ".pid"));
+    const auto pid = pid_text ? to_number<pid_t>(trim(*pid_text)) : std::nullopt;
+    const auto known = this->known();
+    const auto kernel = topology::read_kernel_state();
+    if (!pid || !known || !kernel)
+        return; // a libvirt elsewhere, or a guest that has ended: nothing to look at
+    const auto host = topology::host_topology((*known)->host, *kernel, options_.topology);
+    if (!host)
+        return;
+    topology::Granted granted{*guest.numa, *host, {}};
+    if (guest.numa->emulator_policy == scheduler_hooks::model::EmulatorPolicy::Share)
+        if (const auto shared =
+                scheduler_hooks::model::CpuSet::parse(options_.topology.shared_cpus))
+            granted.emulator = *shared;
+    const auto checked = topology::check_placement(granted, *pid);
+    if (!checked)
+        return;
+    for (const auto& difference : *checked)
+        log::error("the kernel did not give a guest what it was granted",
+                   {{"instance", guest.uuid.str()}, {"difference", difference}});
+}
+
 /// From the first instruction on: waits for Neutron while paused, then runs.
 Result<void> LibvirtHypervisor::let_run(const GuestSpec& guest, const SpawnHooks& hooks) {
     if (hooks.wait_for_plugged) {
@@ -98,7 +126,9 @@ Result<void> LibvirtHypervisor::define_and_start(const GuestSpec& guest, const S
     NOVALET_TRY(not_stopped(hooks));
     step(hooks, "start");
     NOVALET_TRY(connection_.launch(guest.uuid, static_cast<bool>(hooks.wait_for_plugged)));
-    return let_run(guest, hooks);
+    NOVALET_TRY(let_run(guest, hooks));
+    check_granted(guest);
+    return {};
 }
 
 /// An earlier attempt of the same build, cut off by a crash of the agent, left a domain that has

@@ -66,6 +66,7 @@ class LibvirtHypervisor final : public Hypervisor {
     [[nodiscard]] Result<void> define_and_start(const GuestSpec& guest, const SpawnHooks& hooks);
     [[nodiscard]] Result<void> carry_on(const GuestSpec& guest, const SpawnHooks& hooks);
     [[nodiscard]] Result<void> let_run(const GuestSpec& guest, const SpawnHooks& hooks);
+    void check_granted(const GuestSpec& guest);
     [[nodiscard]] Result<void> check_disks(const GuestSpec& guest) const;
     [[nodiscard]] Result<void> end_domain(const InstanceUuid& uuid);
     [[nodiscard]] Result<void> remove_domain(const InstanceUuid& uuid, bool keep_nvram);
