@@ -8,6 +8,8 @@
 #include "hypervisor/libvirt/libvirt_hypervisor.hpp"
 #include "hypervisor/simulated/simulated_hypervisor.hpp"
 
+#include <random>
+
 namespace novalet::app {
 namespace {
 
@@ -184,27 +186,35 @@ void ComputeHost::start_periodic() {
     const auto& every = config_.intervals;
     auto& upkeep = *upkeep_;
     const Seconds soon{1};
+    // Hosts that start together shall not ask together.
+    std::minstd_rand random{std::random_device{}()};
+    const auto fuzzy = [&](Seconds interval) {
+        std::uniform_int_distribution<std::int64_t> delay(0, every.periodic_fuzzy_delay.count());
+        return interval + Seconds(delay(random));
+    };
     add("heartbeat", every.report_interval, every.report_interval, [this] { heartbeat(); });
-    add("audit", every.update_resources, every.update_resources, [this] { tracker_->audit(); });
-    add("scheduler_sync", every.scheduler_instance_sync, every.scheduler_instance_sync, [&upkeep] {
+    add("audit", every.update_resources, fuzzy(every.update_resources), [this] {
+        tracker_->audit();
+    });
+    add("scheduler_sync", every.scheduler_instance_sync, fuzzy(every.scheduler_instance_sync), [&upkeep] {
         upkeep.sync_scheduler();
     });
     add("power_sync", every.sync_power_state, soon, [&upkeep] { upkeep.sync_power_states(); });
     add("heal_info_cache",
         every.heal_instance_info_cache,
-        every.heal_instance_info_cache,
+        fuzzy(every.heal_instance_info_cache),
         [&upkeep] { upkeep.heal_info_cache(); });
     add("running_deleted", every.running_deleted_instance_poll, soon, [&upkeep] {
         upkeep.remove_running_deleted();
     });
-    add("finish_deletes", every.instance_delete, every.instance_delete, [&upkeep] {
+    add("finish_deletes", every.instance_delete, fuzzy(every.instance_delete), [&upkeep] {
         upkeep.finish_deletes();
         upkeep.clean_console_tokens();
     });
     if (config_.hypervisor.kind == config::HypervisorKind::Libvirt)
         add("image_cache",
             config_.image_cache.manager_interval,
-            config_.image_cache.manager_interval,
+            fuzzy(config_.image_cache.manager_interval),
             [this] { clean_image_cache(); });
     periodic_->start();
 }

@@ -171,6 +171,7 @@ tasks::TrackerOptions tracker_options(const config::Config& config) {
     out.state_path = config.state_path;
     out.virt_type = config.libvirt.virt_type;
     out.cpu_sets_configured = !compute.cpu_shared_set.empty() || !compute.cpu_dedicated_set.empty();
+    out.count_failed_builds = compute.consecutive_build_service_disable_threshold > 0;
     out.packing = compute.packing_host_numa_cells_allocation_strategy;
     out.inventory.cpu_allocation_ratio = compute.cpu_allocation_ratio;
     out.inventory.ram_allocation_ratio = compute.ram_allocation_ratio;

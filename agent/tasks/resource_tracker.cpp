@@ -408,7 +408,7 @@ void ResourceTracker::update(const objects::Object& instance) {
 void ResourceTracker::build_finished(bool ok) {
     {
         const std::lock_guard lock(ledger_mutex_);
-        failed_builds_ = ok ? 0 : failed_builds_ + 1;
+        failed_builds_ = ok || !options_.count_failed_builds ? 0 : failed_builds_ + 1;
     }
     report_soon();
 }

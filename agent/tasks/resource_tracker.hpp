@@ -20,6 +20,7 @@ struct TrackerOptions {
     std::string virt_type = "kvm";
     bool cpu_sets_configured = false;
     bool packing = false;
+    bool count_failed_builds = true; ///< consecutive_build_service_disable_threshold > 0
     scheduler_hooks::placement::InventoryOptions inventory;
     std::set<std::string> excluded_image_types;
     Seconds association_refresh{300};

@@ -61,13 +61,6 @@ class Checker {
                       " s, less than retry_interval with ",
                       transport.retry_interval.count(),
                       " s"));
-        if (transport.long_rpc_timeout < transport.rpc_response_timeout)
-            error("transport.long_rpc_timeout",
-                  cat("is ",
-                      transport.long_rpc_timeout.count(),
-                      " s, less than rpc_response_timeout with ",
-                      transport.rpc_response_timeout.count(),
-                      " s"));
     }
 
     /// `required`: the account that others fall back to.
@@ -103,7 +96,6 @@ class Checker {
         check_account("placement", written_.placement, false);
         check_account("neutron", written_.neutron, false);
         check_account("glance", written_.glance, false);
-        check_account("cinder", written_.cinder, false);
         check_account("service_user", written_.service_user, false);
         if (config_.keystone.insecure.value_or(false))
             warning("keystone.insecure",

@@ -87,7 +87,6 @@ void complete(Config& config, const HostIdentity& identity) {
     for (Access* access : {static_cast<Access*>(&config.placement),
                            static_cast<Access*>(&config.neutron),
                            static_cast<Access*>(&config.glance),
-                           static_cast<Access*>(&config.cinder),
                            static_cast<Access*>(&config.service_user)})
         inherit(*access, config.keystone);
 }

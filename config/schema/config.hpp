@@ -51,7 +51,6 @@ struct Transport {
     Secret url; ///< transport_url of Nova; required
     std::string control_exchange = "nova";
     Seconds rpc_response_timeout{60};
-    Seconds long_rpc_timeout{1800};
     // These have to equal the control plane's: exchanges and queues are shared (reference 01 §2).
     bool amqp_durable_queues = false;
     bool amqp_auto_delete = false;
@@ -110,10 +109,6 @@ struct Glance : Access {
     unsigned num_retries = 3;
 };
 
-struct Cinder : Access {
-    std::string endpoint_override;
-};
-
 struct ServiceUser : Access {
     bool send_service_user_token = false;
 };
@@ -149,8 +144,6 @@ struct Libvirt {
     std::string sysinfo_serial = "unique";   ///< none, os, hardware, auto, unique
     std::string pointer_model = "usbtablet"; ///< usbtablet, ps2mouse
     Seconds wait_soft_reboot{120};
-    unsigned device_detach_attempts = 8;
-    Seconds device_detach_timeout{20};
     unsigned realtime_scheduler_priority = 1;
 };
 
@@ -274,7 +267,6 @@ struct Config {
     Placement placement;
     Neutron neutron;
     Glance glance;
-    Cinder cinder;
     ServiceUser service_user;
     Hypervisor hypervisor;
     Libvirt libvirt;

@@ -192,10 +192,8 @@ std::string Option::expectation() const {
         text += cat(" of at least ", number_text(min));
     if (!keys.empty())
         text += cat(" with the keys ", join(keys, ", "));
-    const auto* word = std::get_if<WordMember>(&target);
     if (!words.empty())
-        text =
-            cat(text, word == nullptr && form == Form::Any ? ": " : "", join(quoted(words), ", "));
+        text += cat(": ", join(quoted(words), ", "));
     return text;
 }
 

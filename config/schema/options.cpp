@@ -89,9 +89,6 @@ void add_transport(std::vector<Option>& all) {
            {.form = Form::TransportUrl, .required = true});
     OPTION(transport.control_exchange, "Topic exchange of Nova.");
     OPTION(transport.rpc_response_timeout, "How long a call waits for its answer.", seconds(1));
-    OPTION(transport.long_rpc_timeout,
-           "How long a call that is watched by heartbeats waits for its answer.",
-           seconds(1));
     OPTION(transport.amqp_durable_queues,
            "Durable queues and exchanges. Must equal the control plane's.");
     OPTION(transport.amqp_auto_delete,
@@ -194,8 +191,6 @@ void add_services(std::vector<Option>& all) {
     ACCESS_OPTIONS(glance, AS_KEYSTONE);
     ENDPOINT_OVERRIDE(glance);
     OPTION(glance.num_retries, "How often a failed image download is tried again.", {.max = 100});
-    ACCESS_OPTIONS(cinder, AS_KEYSTONE);
-    ENDPOINT_OVERRIDE(cinder);
     ACCESS_OPTIONS(service_user, AS_KEYSTONE);
     OPTION(service_user.send_service_user_token,
            "Send a token of this account along with the user's token, so that long operations "
@@ -265,11 +260,6 @@ void add_libvirt(std::vector<Option>& all) {
     OPTION(libvirt.wait_soft_reboot,
            "A guest that ignores a soft reboot for so long is reset.",
            seconds(0, 3600));
-    OPTION(libvirt.device_detach_attempts,
-           "How often a guest is asked to give a device back.",
-           {.min = 1, .max = 100});
-    OPTION(
-        libvirt.device_detach_timeout, "How long each of these attempts waits.", seconds(1, 3600));
     OPTION(libvirt.realtime_scheduler_priority,
            "Priority of the vCPU threads of realtime guests.",
            {.min = 1, .max = 99});

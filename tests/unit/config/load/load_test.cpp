@@ -136,7 +136,7 @@ TEST(Load, AnApplicationCredentialReplacesThePassword) {
                                    {},
                                    identity);
     EXPECT_TRUE(loaded.ok()) << report(loaded.problems);
-    EXPECT_EQ(loaded.config.cinder.application_credential_secret.reveal(), "s");
+    EXPECT_EQ(loaded.config.glance.application_credential_secret.reveal(), "s");
     EXPECT_THAT(only_problem(from("keystone: {application_credential_id: i}\n")),
                 HasSubstr("application_credential_secret"));
 }
@@ -296,8 +296,6 @@ TEST(Load, ContradictionsAreToldAtThePlaceOfTheOption) {
                 HasSubstr("service_down_time"));
     EXPECT_THAT(only_problem(from("transport: {tls: {cert_file: /c}}\n")), HasSubstr("key_file"));
     EXPECT_THAT(only_problem(from("transport: {retry_interval: 40}\n")), HasSubstr("retry_max"));
-    EXPECT_THAT(only_problem(from("transport: {rpc_response_timeout: 1 h}\n")),
-                HasSubstr("long_rpc_timeout"));
     EXPECT_THAT(only_problem(from("libvirt: {cpu_mode: custom}\n")), HasSubstr("cpu_models"));
     EXPECT_THAT(only_problem(from("libvirt: {cpu_models: [a]}\n")), HasSubstr("cpu_mode custom"));
     EXPECT_THAT(only_problem(from("libvirt: {virt_type: qemu, cpu_mode: host-passthrough}\n")),
