@@ -65,7 +65,23 @@ std::optional<CommandLine> parse(int count, char** words) {
     return out;
 }
 
-int run(const novalet::config::Config& config) {
+/// SIGHUP: the log file is opened again, and what the sample calls "taken over on SIGHUP" is taken
+/// over. A configuration with mistakes changes nothing and says what is wrong.
+void reload(const std::string& file) {
+    novalet::log::reopen();
+    const auto loaded = novalet::config::load(
+        file, novalet::config::process_environment(), novalet::config::host_identity());
+    const auto report = novalet::config::check_report(loaded);
+    if (!report.ok) {
+        novalet::log::error("the configuration has mistakes; nothing of it is taken over",
+                            {{"report", report.text}});
+        return;
+    }
+    novalet::log::set_level(loaded.config.log.level);
+    novalet::log::info("log file and log.level are taken over");
+}
+
+int run(const novalet::config::Config& config, const std::string& file) {
     // Blocked before any thread exists, so that only sigwait below sees them.
     sigset_t signals;
     sigemptyset(&signals);
@@ -92,7 +108,7 @@ int run(const novalet::config::Config& config) {
         sigwait(&signals, &number);
         if (number != SIGHUP)
             break;
-        novalet::log::reopen();
+        reload(file);
     }
     starter.request_stop();
     starter.join();
@@ -148,5 +164,7 @@ int main(int count, char** words) {
         return 0;
     }
     const bool good = matches_host(loaded.config);
-    return line->mode == Mode::Check || !good ? (good ? 0 : 1) : run(loaded.config);
+    if (line->mode == Mode::Check || !good)
+        return good ? 0 : 1;
+    return run(loaded.config, line->file);
 }

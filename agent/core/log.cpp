@@ -79,6 +79,10 @@ bool configure(Level threshold, const std::string& path) {
     return true;
 }
 
+void set_level(Level threshold) noexcept {
+    sink().threshold = threshold;
+}
+
 void reopen() {
     const std::lock_guard lock(sink().reopening);
     if (sink().path.empty())

@@ -29,6 +29,7 @@ struct Field {
 /// by `reopen()` (SIGHUP after rotation). Returns false when the file cannot be opened.
 bool configure(Level threshold, const std::string& path = {});
 void reopen();
+void set_level(Level threshold) noexcept; ///< any thread
 [[nodiscard]] bool enabled(Level level) noexcept;
 
 /// Fields named `req` and `instance` go where oslo.log puts them. Any thread.
