@@ -7,6 +7,7 @@
 #include "agent/tasks/repair.hpp"
 #include "hypervisor/libvirt/libvirt_hypervisor.hpp"
 #include "hypervisor/simulated/simulated_hypervisor.hpp"
+#include "hypervisor/topology/host_check.hpp"
 
 #include <random>
 
@@ -106,6 +107,34 @@ Result<void> ComputeHost::register_service() {
     return {};
 }
 
+/// CPU sets that leave no CPU for a guest of this host end the start, as they do in Nova.
+Result<void> ComputeHost::check_guests() {
+    if (config_.hypervisor.kind != config::HypervisorKind::Libvirt)
+        return {};
+    namespace topology = hypervisor::topology;
+    NOVALET_ASSIGN(const auto kernel, topology::read_kernel_state());
+    NOVALET_ASSIGN(const auto instances,
+                   shared_.conductor->instances_by_host(
+                       config_.host, std::nullopt, {"numa_topology"}, rpc::Context::admin()));
+    std::vector<topology::GuestOnHost> guests;
+    for (const auto& instance : instances) {
+        topology::GuestOnHost guest;
+        guest.uuid = instance.text("uuid");
+        NOVALET_ASSIGN(
+            guest.topology,
+            scheduler_hooks::model::guest_topology_from_json(instance.get("numa_topology")));
+        guests.push_back(std::move(guest));
+    }
+    const auto options = libvirt_options(config_, shared_.release.release.name);
+    const auto found = topology::check_guests(options.topology, kernel.online, guests);
+    for (const auto& warning : found.warnings)
+        log::warning(warning.text, {{"option", warning.option}});
+    std::vector<std::string> errors;
+    for (const auto& error : found.errors)
+        errors.push_back(cat(error.option, ": ", error.text));
+    return errors.empty() ? Result<void>() : fail(Code::InvalidArgument, join(errors, "; "));
+}
+
 Result<void> ComputeHost::compose() {
     const auto options = task_options(config_, shared_.release.release);
     auto& conductor = *shared_.conductor;
@@ -196,9 +225,10 @@ void ComputeHost::start_periodic() {
     add("audit", every.update_resources, fuzzy(every.update_resources), [this] {
         tracker_->audit();
     });
-    add("scheduler_sync", every.scheduler_instance_sync, fuzzy(every.scheduler_instance_sync), [&upkeep] {
-        upkeep.sync_scheduler();
-    });
+    add("scheduler_sync",
+        every.scheduler_instance_sync,
+        fuzzy(every.scheduler_instance_sync),
+        [&upkeep] { upkeep.sync_scheduler(); });
     add("power_sync", every.sync_power_state, soon, [&upkeep] { upkeep.sync_power_states(); });
     add("heal_info_cache",
         every.heal_instance_info_cache,
@@ -223,6 +253,7 @@ Result<void> ComputeHost::start() {
     NOVALET_TRY(open_journal());
     NOVALET_TRY(start_hypervisor());
     NOVALET_TRY(compose());
+    NOVALET_TRY(check_guests());
     NOVALET_TRY(register_service());
     NOVALET_TRY(tracker_->start());
     // What was accepted before goes first; then servers that no entry explains; then new work.

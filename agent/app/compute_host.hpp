@@ -46,6 +46,7 @@ class ComputeHost {
     [[nodiscard]] Result<void> open_journal();
     [[nodiscard]] Result<void> start_hypervisor();
     [[nodiscard]] Result<void> register_service();
+    [[nodiscard]] Result<void> check_guests();
     [[nodiscard]] Result<void> compose();
     void start_servers();
     void start_periodic();
