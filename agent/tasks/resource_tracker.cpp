@@ -98,7 +98,7 @@ provider::HostDescription ResourceTracker::description() const {
     out.amd_sev = facts_.amd_sev;
     out.libvirt_version = facts_.libvirt_version;
     out.qemu_version = facts_.version;
-    out.remote_managed_ports = facts_.libvirt_version >= 7009000;
+    out.remote_managed_ports = false; // only with PCI pools of such devices
     out.excluded_image_types = options_.excluded_image_types;
     return out;
 }
@@ -121,6 +121,11 @@ void ResourceTracker::set_facts(objects::Object& node) const {
         spec.set_unchanged("hv_type", triple.at(1));
         spec.set_unchanged("vm_mode", triple.at(2));
         specs.push_back(spec.to_primitive());
+    }
+    if (node.get("pci_device_pools").is_null()) { // a host without PCI devices for guests
+        auto pools = conductor_.make("PciDevicePoolList");
+        pools.set("objects", Json::array());
+        node.set("pci_device_pools", pools.to_primitive());
     }
     if (node.get("supported_hv_specs").size() != specs.size())
         node.set("supported_hv_specs", std::move(specs));

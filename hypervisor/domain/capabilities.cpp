@@ -180,7 +180,8 @@ Result<std::vector<std::string>> read_cpu_features(const std::string& xml) {
     NOVALET_TRY(load(document, xml, "CPU baseline"));
     std::vector<std::string> out;
     for (const auto& feature : document.child("cpu").children("feature"))
-        out.emplace_back(feature.attribute("name").as_string());
+        if (std::string_view(feature.attribute("policy").as_string()) != "disable")
+            out.emplace_back(feature.attribute("name").as_string());
     return out;
 }
 

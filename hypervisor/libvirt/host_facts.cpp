@@ -116,10 +116,12 @@ Result<void> LibvirtHypervisor::ask_cpu_features(Known& known) {
             return Failure(answer.error());
         return domain::read_cpu_features(*answer);
     };
-    // The host's list leaves out what its model implies; aarch64's baseline is empty.
+    // The host's list leaves out what its model implies and names what no guest gets: the baseline
+    // replaces it, as in Nova. aarch64's is empty.
     if (!known.host.cpu_model.empty() && known.host.arch != "aarch64") {
         NOVALET_ASSIGN(const auto all, expand(known.host.cpu_xml));
-        merge(known.host.cpu_features, all);
+        if (!all.empty())
+            known.host.cpu_features = all;
     }
     const auto& features = known.host.cpu_features;
     options.intel_virtualization =

@@ -323,8 +323,10 @@ Usage Ledger::usage() const {
     out.local_gb_used = disk_mib / 1024;
     out.free_ram_mb = capacity_.memory_mib - out.memory_mb_used;
     out.free_disk_gb = capacity_.local_gib - out.local_gb_used;
-    counts["num_instances"] = out.running_vms;
-    counts["io_workload"] = io_workload;
+    if (!instances_.empty()) { // Nova's statistics of an empty host have neither
+        counts["num_instances"] = out.running_vms;
+        counts["io_workload"] = io_workload;
+    }
     for (const auto& [name, count] : counts)
         out.stats[name] = cat(count);
     out.numa_topology = model::to_json(used_);
