@@ -6,6 +6,7 @@
 
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "demo: $*"; exit 1; }
+quietly() { "$@" >/dev/null 2>&1; }
 
 # part TEXT COMMAND…: one step of "up", shown with the seconds it took; what it prints goes to
 # up.log, and is shown when it fails

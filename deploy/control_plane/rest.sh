@@ -34,4 +34,3 @@ api() {
     [[ -z $answer ]] || printf '%s\n' "$answer"
 }
 
-quietly() { "$@" >/dev/null 2>&1; }
