@@ -9,6 +9,7 @@
 #include "hypervisor/simulated/simulated_hypervisor.hpp"
 #include "hypervisor/topology/host_check.hpp"
 
+#include <malloc.h>
 #include <random>
 
 namespace novalet::app {
@@ -263,6 +264,7 @@ Result<void> ComputeHost::start() {
     start_servers();
     heartbeat();
     start_periodic();
+    malloc_trim(0); // the start reads large documents of libvirt and Placement
     log::info("consuming requests", {{"host", config_.host}, {"carried_on", carried_on}});
     return {};
 }

@@ -11,6 +11,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
+#include <malloc.h>
 #include <optional>
 #include <pthread.h>
 #include <thread>
@@ -82,6 +83,8 @@ void reload(const std::string& file) {
 }
 
 int run(const novalet::config::Config& config, const std::string& file) {
+    // Few threads work at a time: an arena for each would only hold memory that nobody uses.
+    mallopt(M_ARENA_MAX, 2);
     // Blocked before any thread exists, so that only sigwait below sees them.
     sigset_t signals;
     sigemptyset(&signals);
