@@ -225,6 +225,7 @@ void ComputeHost::start_periodic() {
     add("heartbeat", every.report_interval, every.report_interval, [this] { heartbeat(); });
     add("audit", every.update_resources, fuzzy(every.update_resources), [this] {
         tracker_->audit();
+        malloc_trim(0); // what the last minute's work needed goes back to the host
     });
     add("scheduler_sync",
         every.scheduler_instance_sync,
