@@ -64,8 +64,10 @@ report_json() {
                         else [.novalet.median, .nova_compute.median] end) as [$over, $under]
                     | if $over == null or $under == null or $under == 0 then null
                         else $over / $under end)}
-                | . + {met: (if .target == null or .ratio == null then null
-                    else .ratio >= .target end)}]
+                # none at all is better by any ratio
+                | . + {met: (if .target == null or .nova_compute == null then null
+                    elif .novalet.median == 0 and .better == "lower" then true
+                    else .ratio != null and .ratio >= .target end)}]
         }'
 }
 
