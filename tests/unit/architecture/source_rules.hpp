@@ -156,25 +156,10 @@ inline bool is_system_header(std::string_view target) {
     for (const std::string_view folder : {"sys/", "net/", "netinet/", "arpa/", "linux/"})
         if (target.starts_with(folder))
             return true;
-    static const std::set<std::string_view> posix{"dirent.h",
-                                                  "dlfcn.h",
-                                                  "endian.h",
-                                                  "fcntl.h",
-                                                  "fnmatch.h",
-                                                  "grp.h",
-                                                  "ifaddrs.h",
-                                                  "netdb.h",
-                                                  "poll.h",
-                                                  "pthread.h",
-                                                  "pwd.h",
-                                                  "sched.h",
-                                                  "spawn.h",
-                                                  "strings.h",
-                                                  "syslog.h",
-                                                  "termios.h",
-                                                  "unistd.h",
-                                                  "utime.h",
-                                                  "utmpx.h"};
+    static const std::set<std::string_view> posix{
+        "dirent.h",  "dlfcn.h",  "endian.h",  "fcntl.h",   "fnmatch.h", "grp.h",   "ifaddrs.h",
+        "malloc.h",  "netdb.h",  "poll.h",    "pthread.h", "pwd.h",     "sched.h", "spawn.h",
+        "strings.h", "syslog.h", "termios.h", "unistd.h",  "utime.h",   "utmpx.h"};
     return posix.count(target) != 0 || target.find_first_of("./") == std::string_view::npos;
 }
 
