@@ -265,6 +265,7 @@ Result<void> ComputeHost::start() {
     start_servers();
     heartbeat();
     start_periodic();
+    pool_->post([this] { tracker_->audit(); }); // what the start left out
     malloc_trim(0); // the start reads large documents of libvirt and Placement
     log::info("consuming requests", {{"host", config_.host}, {"carried_on", carried_on}});
     return {};

@@ -157,10 +157,11 @@ void ResourceTracker::set_usage(objects::Object& node) {
     set_if_changed(node, "metrics", "[]");
 }
 
-Result<void> ResourceTracker::find_or_create_node(const rpc::Context& context) {
+Result<bool> ResourceTracker::find_or_create_node(const rpc::Context& context) {
     if (node_.valid())
-        return {};
+        return false;
     auto found = conductor_.compute_node(options_.host, facts_.hostname, context);
+    const bool created = !found;
     if (found) {
         node_ = std::move(*found);
     } else if (found.error().code == Code::NotFound) {
@@ -202,7 +203,7 @@ Result<void> ResourceTracker::find_or_create_node(const rpc::Context& context) {
                          {{"error", written.error().text}});
     provider_ = std::make_unique<clients::ProviderSync>(
         placement_, uuid, facts_.hostname, options_.association_refresh);
-    return {};
+    return created;
 }
 
 Result<void> ResourceTracker::read_claims(const rpc::Context& context) {
@@ -308,11 +309,11 @@ Result<void> ResourceTracker::refresh(bool startup) {
         const std::lock_guard ledger(ledger_mutex_);
         ledger_.set_capacity(capacity());
     }
-    NOVALET_TRY(find_or_create_node(context));
+    NOVALET_ASSIGN(const bool created, find_or_create_node(context));
     set_facts(node_);
     NOVALET_TRY(read_claims(context));
     NOVALET_TRY(tend_pages());
-    auto reported = report(context, true);
+    auto reported = report(context, !startup || created);
     if (!reported && startup && reported.error().code == Code::AlreadyExists)
         return reported;
     if (!reported)

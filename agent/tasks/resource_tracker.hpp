@@ -49,7 +49,10 @@ class ResourceTracker final : public Resources {
                     HostPages* pages);
     ~ResourceTracker() override;
 
-    /// The first audit: ComputeNode found or created, provider made. Errors stop the start.
+    /// The first audit: ComputeNode found or created, provider made. Errors stop the start. The
+    /// provider of a node that is known already is left to the next audit, which the caller starts
+    /// as soon as it consumes: Placement has its inventory, and its login is what a start waits
+    /// for.
     [[nodiscard]] Result<void> start();
     /// The periodic audit; errors are logged.
     void audit();
@@ -65,7 +68,8 @@ class ResourceTracker final : public Resources {
 
   private:
     [[nodiscard]] Result<void> refresh(bool startup);
-    [[nodiscard]] Result<void> find_or_create_node(const rpc::Context& context);
+    /// True when the record is new.
+    [[nodiscard]] Result<bool> find_or_create_node(const rpc::Context& context);
     [[nodiscard]] Result<void> tend_pages();
     [[nodiscard]] Result<void> read_claims(const rpc::Context& context);
     [[nodiscard]] Result<void> report(const rpc::Context& context, bool with_placement);

@@ -33,6 +33,7 @@ Result<void> delete_instance(Services& services,
     instance.set("task_state", nullptr);
     instance.set("power_state", 0);
     instance.set("terminated_at", to_iso(system_clock().wall()));
+    instance.set("cleaned", true); // the files went with the guest; nobody has to look again
     auto saved = save_instance(host, context, instance);
     if (!saved && !instance_is_gone(saved.error()))
         return saved;

@@ -23,7 +23,8 @@ compute:
   cpu_dedicated_set: "1"
   reserved_host_memory: 512
 EOF
-expect 'PCPU inventory' "$(inventory_of PCPU total)" 1
+has_a_dedicated_cpu() { [[ $(inventory_of PCPU total) = 1 ]]; }
+wait_until 20 'the inventory follows the configuration' has_a_dedicated_cpu
 expect 'VCPU inventory' "$(inventory_of VCPU total)" 1
 
 made_flavor "e2e-pinned-$$" 1 128 1
