@@ -33,6 +33,7 @@ class Build {
   private:
     Result<bool> begin();
     Result<bool> begin_again();
+    void note_roles();
     Result<void> make();
     Result<void> claim();
     Result<void> start_networks();
@@ -102,7 +103,13 @@ Result<bool> Build::begin_again() {
     instance_.set("vm_state", "building");
     instance_.set("task_state", nullptr);
     NOVALET_TRY(save_instance(host_, request_.context, instance_, {current}));
+    note_roles();
     return true;
+}
+
+/// The server is deleted, or another operation has it: it is not ours to change.
+bool is_somebody_elses(const Error& error) {
+    return objects::is_instance_gone(error) || objects::is_unexpected_task_state(error);
 }
 
 /// False: nothing is left to build.
@@ -114,11 +121,16 @@ Result<bool> Build::begin() {
     instance_.set("task_state", nullptr);
     NOVALET_TRY(save_instance(host_, request_.context, instance_, {"scheduling", std::nullopt}));
     services_.notifier.instance_action(request_.context, instance_, "create", "start");
+    note_roles();
+    return true;
+}
+
+/// In memory: the next save writes them.
+void Build::note_roles() {
     std::vector<std::string> roles;
     for (const auto& role : request_.context.keys()["roles"].items())
         roles.push_back(role.as_string());
     instance_.set_item("system_metadata", "boot_roles", join(roles, ","));
-    return true;
 }
 
 Result<void> Build::claim() {
@@ -141,12 +153,15 @@ Result<void> Build::start_networks() {
     left_.ports_may_exist = true;
     auto promise = std::make_shared<std::promise<Result<Json>>>();
     network_info_ = promise->get_future();
-    // The copy keeps the allocation independent of what this thread does to the record.
-    services_.network_pool.post([this, promise, copy = instance_]() mutable {
-        promise->set_value(services_.networks.allocate(request_.context,
-                                                       copy,
-                                                       request_.args["requested_networks"],
-                                                       request_.args["security_groups"]));
+    // Copies keep the allocation independent of what this thread does to the record, and of this
+    // build should it end early.
+    services_.network_pool.post([&networks = services_.networks,
+                                 promise,
+                                 context = request_.context,
+                                 copy = instance_,
+                                 wishes = request_.args["requested_networks"],
+                                 groups = request_.args["security_groups"]]() mutable {
+        promise->set_value(networks.allocate(context, copy, wishes, groups));
     });
     return {};
 }
@@ -272,7 +287,7 @@ Result<Json> Build::run() {
         return Failure(begun.error());
     if (!begun) { // taken over or deleted: what an earlier process made, and the allocation
         log::info("build is not started", {{"reason", begun.error().text}});
-        if (!progress_.resumed()) {
+        if (!progress_.resumed() && is_somebody_elses(begun.error())) {
             discard(services_.resources.delete_allocation(instance_.text("uuid")),
                     "the audit removes allocations of deleted instances");
             return Json();
@@ -328,8 +343,16 @@ Result<Json> build_and_run_instance(Services& services,
     auto instance = objects::Object::from_primitive(request.args["instance"]);
     // The build records its own faults: only the event is kept around it.
     const Records records{event_name, false, false, progress.resumed()};
-    return with_records(
-        services.operation_host(), request.context, instance, records, [&] { return build.run(); });
+    bool ran = false;
+    auto done = with_records(services.operation_host(), request.context, instance, records, [&] {
+        ran = true;
+        return build.run();
+    });
+    if (ran || done || control_plane_unreachable(done.error()))
+        return done;
+    // An action that lacks its record is no reason to leave a server in BUILD.
+    log::warning("the build goes on without its action event", {{"error", done.error().text}});
+    return build.run();
 }
 
 } // namespace novalet::tasks

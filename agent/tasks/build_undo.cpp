@@ -19,19 +19,25 @@ void clear_host(objects::Object& instance) {
         instance.set("compute_id", nullptr);
 }
 
-void into_error(Services& services,
-                const rpc::Request& request,
-                objects::Object& instance,
-                const Error& error) {
+/// A failure means that the control plane could not be told: the build starts over then, for
+/// nobody else would end it.
+Result<void> into_error(Services& services,
+                        const rpc::Request& request,
+                        objects::Object& instance,
+                        const Error& error) {
     const auto host = services.operation_host();
+    // First: who waits for ERROR asks for the reason at once.
     record_fault(host, request.context, instance.text("uuid"), error);
     clear_host(instance);
     instance.set("vm_state", "error");
     instance.set("task_state", nullptr);
-    warn("the failed server could not be set to ERROR",
-         save_instance(host, request.context, instance));
+    auto saved = save_instance(host, request.context, instance);
+    if (!saved && control_plane_unreachable(saved.error()))
+        return saved;
+    warn("the failed server could not be set to ERROR", saved);
     services.notifier.instance_action(request.context, instance, "create", "error", &error);
     log::error("build failed", {{"error", error.text}, {"exception", error.exception}});
+    return {};
 }
 
 } // namespace
@@ -106,9 +112,16 @@ Result<void> reschedule(Services& services,
                         const Error& error) {
     progress.step(step_reschedule);
     clear_host(instance);
+    // Also when the very last save failed, which would have made it ACTIVE.
+    instance.set("vm_state", "building");
     instance.set("task_state", "scheduling");
-    warn("the server could not be given back to the scheduler",
-         save_instance(services.operation_host(), request.context, instance));
+    instance.set("power_state", static_cast<int>(hypervisor::PowerState::NoState));
+    instance.set("launched_at", nullptr);
+    auto saved = save_instance(services.operation_host(), request.context, instance);
+    // Another host refuses a server whose record still says that it is ours.
+    if (!saved && control_plane_unreachable(saved.error()))
+        return saved;
+    warn("the server could not be given back to the scheduler", saved);
     warn("the allocation could not be removed",
          services.resources.delete_allocation(instance.text("uuid")));
     return give_back_to_scheduler(services, request, instance, error);
@@ -145,15 +158,48 @@ Result<void> undo_build(Services& services,
         services.resources.build_finished(false);
         if (others_may_try(request))
             return reschedule(services, request, progress, instance, error);
-        into_error(services, request, instance, error);
+        NOVALET_TRY(into_error(services, request, instance, error));
         break;
     case BuildFailure::Abort:
         services.resources.build_finished(false);
-        into_error(services, request, instance, error);
+        NOVALET_TRY(into_error(services, request, instance, error));
         break;
     }
     warn("the allocation could not be removed", services.resources.delete_allocation(uuid.str()));
     return {};
+}
+
+Result<Json> give_up_build(Services& services,
+                           const rpc::Request& request,
+                           const Progress& progress,
+                           const std::stop_token& /*stop*/) {
+    auto instance =
+        services.conductor.get_instance(object_data(request.args["instance"])["uuid"].as_string(),
+                                        {"system_metadata", "info_cache"},
+                                        request.context);
+    if (!instance && instance_is_gone(instance.error()))
+        return Json();
+    if (!instance)
+        return Failure(instance.error());
+    const auto& owner = instance->text("host");
+    if (instance->text("vm_state") != "building" || instance->text("task_state") == "deleting" ||
+        (!owner.empty() && owner != services.options.host))
+        return Json(); // somebody else's by now
+    BuildLeftovers left;
+    left.guest_may_exist = true;
+    left.ports_may_exist = true;
+    left.claimed = true;
+    left.interfaces = interfaces_of(cached_network_info(*instance));
+    const Error error = fail_as("BuildAbortException",
+                                Code::Internal,
+                                cat("Build of instance ",
+                                    instance->text("uuid"),
+                                    " aborted: the compute agent of host ",
+                                    services.options.host,
+                                    " ended unexpectedly each time it tried"))
+                            .value();
+    NOVALET_TRY(undo_build(services, request, progress, *instance, left, error));
+    return Json();
 }
 
 } // namespace novalet::tasks

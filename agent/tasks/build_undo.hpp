@@ -38,6 +38,12 @@ void remove_guest(Services& services, const objects::Object& instance, const Bui
                                       const BuildLeftovers& left,
                                       const Error& error);
 
+/// A build that no process survives ends in ERROR, as a Verb.
+[[nodiscard]] Result<Json> give_up_build(Services& services,
+                                         const rpc::Request& request,
+                                         const Progress& progress,
+                                         const std::stop_token& stop);
+
 /// Waits for the plug events of a guest that is being started; fatal or not by configuration.
 [[nodiscard]] Result<void> wait_for_plugged(const Services& services,
                                             EventWaiters::Waiter& waiter,

@@ -28,7 +28,9 @@ TaskPool::TaskPool(std::size_t max_threads) : max_threads_(std::max<std::size_t>
 
 TaskPool::~TaskPool() {
     {
-        const std::lock_guard lock(mutex_);
+        // Work may post more work: the workers are joined when none can be added any more.
+        std::unique_lock lock(mutex_);
+        idle_.wait(lock, [this] { return queue_.empty() && busy_ == 0; });
         stopping_ = true;
     }
     wake_.notify_all();

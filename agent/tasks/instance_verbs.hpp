@@ -31,6 +31,12 @@ resume_instance(Services&, const rpc::Request&, const Progress&, const std::stop
 /// any failed operation, so that the server is not left locked.
 [[nodiscard]] Result<Json>
 refuse_operation(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
+/// The same for one that sets no task_state: what another operation has set stays.
+[[nodiscard]] Result<Json>
+refuse_change(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
+/// The same for what has no action and no fault of its own: the answer is all.
+[[nodiscard]] Result<Json>
+refuse_question(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
 
 /// The guest as its records describe it; loads what they lack.
 [[nodiscard]] Result<hypervisor::GuestSpec> recorded_guest(Services& services,

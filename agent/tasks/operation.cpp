@@ -128,8 +128,15 @@ Result<Json> with_records(const OperationHost& host,
                           const Records& records,
                           const std::function<Result<Json>()>& body) {
     const std::string uuid = instance.get("uuid").as_string();
-    if (!records.event.empty() && !records.event_already_started)
-        NOVALET_TRY(start_event(host, context, uuid, records.event));
+    if (!records.event.empty() && !records.event_already_started) {
+        const auto started = start_event(host, context, uuid, records.event);
+        if (!started) { // Nova resets the task around the event: the server must not stay locked
+            if (records.reverts_task_state && !control_plane_unreachable(started.error()) &&
+                !instance_is_gone(started.error()))
+                revert_task_state(host, context, instance);
+            return Failure(started.error());
+        }
+    }
     auto result = body();
     if (result) {
         if (!records.event.empty())

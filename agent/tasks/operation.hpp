@@ -38,8 +38,8 @@ using TaskState = std::optional<std::string>;
 
 /// Runs `body` between event start and event finish. On failure, in Nova's order: fault, event
 /// "Error", task_state reset (not for UnexpectedTaskStateError and its subclass, not when the
-/// instance is gone). A failing event start ends the operation before the body. Errors while
-/// keeping records are logged; the body's error is what is returned.
+/// instance is gone). A failing event start ends the operation before the body, with the
+/// task_state reset. Errors while keeping records are logged; the body's error is what is returned.
 /// Nothing of that when the control plane cannot be reached: such work is tried again.
 [[nodiscard]] Result<Json> with_records(const OperationHost& host,
                                         const rpc::Context& context,

@@ -49,6 +49,20 @@ struct Power {
     }
 };
 
+/// A second try finds the task gone when only the answer, or the closing of the journal entry, was
+/// lost: doing it again would restart a guest that runs.
+Result<bool> ended_before(Power& power, const Progress& progress) {
+    if (!progress.resumed())
+        return false;
+    NOVALET_ASSIGN(
+        const auto now,
+        power.services.conductor.get_instance(power.uuid.str(), {}, power.request.context));
+    if (!now.get("task_state").is_null())
+        return false;
+    log::info("the operation had ended before", {{"vm_state", now.text("vm_state")}});
+    return true;
+}
+
 /// `action` is the name that notifications give the operation (reference 03 §9).
 Result<Json> recorded(Power& power,
                       const char* method,
@@ -62,6 +76,9 @@ Result<Json> recorded(Power& power,
     const auto& context = power.request.context;
     auto& notifier = power.services.notifier;
     return with_records(power.host, context, power.instance, records, [&]() -> Result<Json> {
+        NOVALET_ASSIGN(const bool ended, ended_before(power, progress));
+        if (ended)
+            return Json();
         notifier.instance_action(context, power.instance, action, "start");
         auto done = body();
         if (done)
@@ -204,27 +221,57 @@ Result<Json> resume_instance(Services& services,
     });
 }
 
+namespace {
+
+Failure not_supported(const Services& services, const rpc::Request& request) {
+    Error error;
+    error.code = Code::Unsupported;
+    error.exception = "NotImplementedError";
+    error.module = "builtins";
+    error.text = cat("The compute agent of host ",
+                     services.options.host,
+                     " does not support ",
+                     request.method,
+                     " yet; the server is unchanged.");
+    return Failure(std::move(error));
+}
+
+Result<Json> refuse(Services& services,
+                    const rpc::Request& request,
+                    const Progress& progress,
+                    bool reverts_task_state) {
+    auto instance = objects::Object::from_primitive(request.args["instance"]);
+    Records records;
+    records.event = cat("compute_", request.method);
+    records.event_already_started = progress.resumed();
+    records.reverts_task_state = reverts_task_state;
+    return with_records(
+        services.operation_host(), request.context, instance, records, [&]() -> Result<Json> {
+            return not_supported(services, request);
+        });
+}
+
+} // namespace
+
 Result<Json> refuse_operation(Services& services,
                               const rpc::Request& request,
                               const Progress& progress,
                               const std::stop_token& /*stop*/) {
-    Power power(services, request);
-    Records records;
-    records.event = cat("compute_", request.method);
-    records.event_already_started = progress.resumed();
-    return with_records(
-        power.host, request.context, power.instance, records, [&]() -> Result<Json> {
-            Error error;
-            error.code = Code::Unsupported;
-            error.exception = "NotImplementedError";
-            error.module = "builtins";
-            error.text = cat("The compute agent of host ",
-                             power.host.host,
-                             " does not support ",
-                             request.method,
-                             " yet; the server is unchanged.");
-            return Failure(std::move(error));
-        });
+    return refuse(services, request, progress, true);
+}
+
+Result<Json> refuse_change(Services& services,
+                           const rpc::Request& request,
+                           const Progress& progress,
+                           const std::stop_token& /*stop*/) {
+    return refuse(services, request, progress, false);
+}
+
+Result<Json> refuse_question(Services& services,
+                             const rpc::Request& request,
+                             const Progress& /*progress*/,
+                             const std::stop_token& /*stop*/) {
+    return not_supported(services, request);
 }
 
 } // namespace novalet::tasks

@@ -32,6 +32,9 @@ constexpr std::array<std::string_view, 6> reboot_tasks{"reboot_pending",
                                                        "rebooting",
                                                        "rebooting_hard"};
 
+const std::vector<std::string> what_repair_reads{
+    "info_cache", "metadata", "system_metadata", "flavor", "numa_topology"};
+
 /// One server at the start of the agent.
 class Repair {
   public:
@@ -41,7 +44,7 @@ class Repair {
 
     void run() {
         const log::Scope scope{{"instance", uuid_.str()}, {"task", "repair"}};
-        if (finish_what_is_decided())
+        if (!read_anew() || finish_what_is_decided())
             return;
         forget_task();
         if (carry_on_task())
@@ -67,6 +70,7 @@ class Repair {
             log::error("the server could not be repaired", {{"error", saved.error().text}});
     }
 
+    bool read_anew();
     bool finish_what_is_decided();
     void forget_task();
     bool carry_on_task();
@@ -80,6 +84,24 @@ class Repair {
     objects::Object instance_;
     InstanceUuid uuid_;
 };
+
+/// An operation may have ended between the reading of the list and our turn: a server that is in
+/// the middle of something is looked at again, or a server that has just become ACTIVE would go to
+/// ERROR. False: it cannot be read, so that nothing may be decided.
+bool Repair::read_anew() {
+    const std::string vm = instance_.text("vm_state");
+    if (instance_.get("task_state").is_null() && vm != "building" && vm != "deleted")
+        return true;
+    auto fresh = services_.conductor.get_instance(uuid_.str(), what_repair_reads, context_);
+    if (!fresh) {
+        if (!instance_is_gone(fresh.error()))
+            log::error("the server could not be read and is not repaired",
+                       {{"error", fresh.error().text}});
+        return false;
+    }
+    instance_ = std::move(*fresh);
+    return instance_.text("host") == host_.host;
+}
 
 bool Repair::finish_what_is_decided() {
     const std::string vm = instance_.text("vm_state");
@@ -192,10 +214,7 @@ void Repair::resume_after_host_boot() {
 void repair_instances(Services& services) {
     const auto context = rpc::Context::admin();
     const auto instances = services.conductor.instances_by_host(
-        services.options.host,
-        std::nullopt,
-        {"info_cache", "metadata", "system_metadata", "flavor", "numa_topology"},
-        context);
+        services.options.host, std::nullopt, what_repair_reads, context);
     if (!instances) {
         log::error("the host's servers could not be read; none was repaired",
                    {{"error", instances.error().text}});

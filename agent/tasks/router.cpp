@@ -2,6 +2,7 @@
 
 #include "agent/core/log.hpp"
 #include "agent/core/text.hpp"
+#include "agent/tasks/build_undo.hpp"
 #include "agent/tasks/queries.hpp"
 
 #include <array>
@@ -10,6 +11,7 @@ namespace novalet::tasks {
 namespace {
 
 constexpr unsigned most_attempts = 3; ///< processes that may die over one request
+constexpr const char* given_up = "the agent died over it several times";
 
 std::string instance_of(const rpc::Request& request) {
     return object_data(request.args["instance"])["uuid"].as_string();
@@ -28,43 +30,69 @@ rpc::Request from_journal(const journal::Accepted& accepted) {
     return request;
 }
 
-constexpr Seconds retry_pause{5};
+/// Operations of nova-compute that this release answers with a clear refusal. Those that lock the
+/// server by a task_state unlock it; others leave the records as they are.
+struct Refused {
+    const char* name;
+    Verb verb;
+};
+constexpr std::array refused{
+    Refused{"snapshot_instance", refuse_operation},
+    Refused{"backup_instance", refuse_operation},
+    Refused{"rebuild_instance", refuse_operation},
+    Refused{"rescue_instance", refuse_operation},
+    Refused{"unrescue_instance", refuse_operation},
+    Refused{"shelve_instance", refuse_operation},
+    Refused{"shelve_offload_instance", refuse_operation},
+    Refused{"unshelve_instance", refuse_operation},
+    Refused{"prep_resize", refuse_operation},
+    Refused{"resize_instance", refuse_operation},
+    Refused{"finish_resize", refuse_operation},
+    Refused{"revert_resize", refuse_operation},
+    Refused{"finish_revert_resize", refuse_operation},
+    Refused{"live_migration", refuse_operation},
+    Refused{"soft_delete_instance", refuse_operation},
+    Refused{"restore_instance", refuse_operation},
+    Refused{"set_admin_password", refuse_operation},
+    // No task_state of their own: an operation that holds one now must keep it.
+    Refused{"confirm_resize", refuse_change},
+    Refused{"attach_volume", refuse_change},
+    Refused{"detach_volume", refuse_change},
+    Refused{"swap_volume", refuse_change},
+    Refused{"attach_interface", refuse_change},
+    Refused{"detach_interface", refuse_change},
+    Refused{"trigger_crash_dump", refuse_change},
+    // Questions, and steps that the asking side records itself.
+    Refused{"check_can_live_migrate_destination", refuse_question},
+    Refused{"check_can_live_migrate_source", refuse_question},
+    Refused{"pre_live_migration", refuse_question},
+    Refused{"post_live_migration_at_destination", refuse_question},
+    Refused{"reserve_block_device_name", refuse_question},
+    Refused{"inject_network_info", refuse_question},
+    Refused{"get_diagnostics", refuse_question},
+    Refused{"get_instance_diagnostics", refuse_question},
+    Refused{"quiesce_instance", refuse_question},
+    Refused{"unquiesce_instance", refuse_question}};
 
-/// Operations of nova-compute that this release answers with a clear refusal.
-constexpr std::array refused{"snapshot_instance",
-                             "backup_instance",
-                             "rebuild_instance",
-                             "rescue_instance",
-                             "unrescue_instance",
-                             "shelve_instance",
-                             "shelve_offload_instance",
-                             "unshelve_instance",
-                             "prep_resize",
-                             "resize_instance",
-                             "finish_resize",
-                             "confirm_resize",
-                             "revert_resize",
-                             "finish_revert_resize",
-                             "live_migration",
-                             "check_can_live_migrate_destination",
-                             "check_can_live_migrate_source",
-                             "pre_live_migration",
-                             "post_live_migration_at_destination",
-                             "attach_volume",
-                             "detach_volume",
-                             "swap_volume",
-                             "reserve_block_device_name",
-                             "attach_interface",
-                             "detach_interface",
-                             "soft_delete_instance",
-                             "restore_instance",
-                             "set_admin_password",
-                             "trigger_crash_dump",
-                             "inject_network_info",
-                             "get_diagnostics",
-                             "get_instance_diagnostics",
-                             "quiesce_instance",
-                             "unquiesce_instance"};
+/// What `recover` runs for a method; none for a build.
+Verb verb_of(const std::string& method) {
+    static const std::map<std::string, Verb, std::less<>> verbs{
+        {"terminate_instance", terminate_instance},
+        {"stop_instance", stop_instance},
+        {"start_instance", start_instance},
+        {"reboot_instance", reboot_instance},
+        {"pause_instance", pause_instance},
+        {"unpause_instance", unpause_instance},
+        {"suspend_instance", suspend_instance},
+        {"resume_instance", resume_instance},
+        {"build_and_run_instance", nullptr}};
+    if (const auto verb = verbs.find(method); verb != verbs.end())
+        return verb->second;
+    for (const auto& other : refused)
+        if (method == other.name)
+            return other.verb;
+    return refuse_operation;
+}
 
 } // namespace
 
@@ -91,7 +119,8 @@ Result<Json> Router::run_until_settled(const rpc::Request& request,
         std::mutex mutex;
         std::unique_lock lock(mutex);
         std::condition_variable_any quiet;
-        if (quiet.wait_for(lock, stop, retry_pause, [] { return false; }); stop.stop_requested())
+        if (quiet.wait_for(lock, stop, services_.options.retry_pause, [] { return false; });
+            stop.stop_requested())
             break;
         progress = progress.again();
         result = again();
@@ -203,8 +232,8 @@ void Router::add_methods(const std::string& rpc_version) {
         responder.reply(Json());
     };
     methods.push_back(std::move(events));
-    for (const char* name : refused) {
-        auto method = effect(name, {}, {}, refuse_operation);
+    for (const auto& [name, verb] : refused) {
+        auto method = effect(name, {}, {}, verb);
         method.any_arguments = true;
         methods.push_back(std::move(method));
     }
@@ -249,27 +278,20 @@ Result<std::size_t> Router::recover() {
                        {{"method", request.method},
                         {"instance", instance_of(request)},
                         {"attempts", entry.attempts}});
-            progress.finish(journal::Outcome::Abandoned, "the agent died over it several times");
-            continue; // the repair of instances without an entry puts the server into ERROR
+            // The repair of servers without an entry does the rest; a build is not among them as
+            // long as its record names no host.
+            if (!method || request.method != "build_and_run_instance") {
+                progress.finish(journal::Outcome::Abandoned, given_up);
+                continue;
+            }
+            run_effect(std::move(request), rpc::Responder(), give_up_build, progress);
+            continue;
         }
         log::info(
             "carrying on an accepted request",
             {{"method", request.method}, {"instance", instance_of(request)}, {"step", entry.step}});
-        static const std::map<std::string, Verb, std::less<>> verbs{
-            {"terminate_instance", terminate_instance},
-            {"stop_instance", stop_instance},
-            {"start_instance", start_instance},
-            {"reboot_instance", reboot_instance},
-            {"pause_instance", pause_instance},
-            {"unpause_instance", unpause_instance},
-            {"suspend_instance", suspend_instance},
-            {"resume_instance", resume_instance},
-            {"build_and_run_instance", nullptr}};
-        const auto verb = verbs.find(request.method);
-        run_effect(std::move(request),
-                   rpc::Responder(),
-                   verb == verbs.end() ? refuse_operation : verb->second,
-                   progress);
+        const auto verb = verb_of(request.method);
+        run_effect(std::move(request), rpc::Responder(), verb, progress);
     }
     return entries.size();
 }

@@ -15,6 +15,8 @@ void Progress::step(const char* name) const {
 }
 
 Progress Progress::again() const {
+    if (last_->empty()) // not even the first step was begun
+        return {*journal_, entry_};
     return {*journal_, entry_, *last_};
 }
 

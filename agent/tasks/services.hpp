@@ -99,6 +99,7 @@ struct TaskOptions {
     std::string dhcp_domain = "novalocal";
     std::string virt_type = "kvm";
     bool resume_guests_state_on_host_boot = false;
+    Milliseconds retry_pause{5000}; ///< before an operation starts over, see Router
 };
 
 struct Services {

@@ -100,8 +100,13 @@ void Upkeep::stop_server(objects::Object& instance, const rpc::Context& context)
     self.version = "6.0";
     Json args = Json::object();
     args.set("instance", instance.to_primitive()).set("clean_shutdown", true);
-    warn("the server could not be stopped",
-         services_.bus.cast(self, "stop_instance", std::move(args), context));
+    const auto sent = services_.bus.cast(self, "stop_instance", std::move(args), context);
+    if (sent)
+        return;
+    log::warning("the server could not be stopped", {{"error", sent.error().text}});
+    instance.set("task_state", nullptr); // else nobody would look at it again
+    warn("the server stays locked until its state is reset",
+         save_instance(services_.operation_host(), context, instance, {"powering-off"}));
 }
 
 void Upkeep::heal_info_cache() {

@@ -13,7 +13,7 @@ TEST(BuildOutcome, ADeletedInstanceIsNotAFault) {
     EXPECT_EQ(classify_build_failure(named("InstanceNotFound")), BuildFailure::Gone);
     EXPECT_EQ(classify_build_failure(named("UnexpectedDeletingTaskStateError")),
               BuildFailure::Gone);
-    EXPECT_EQ(classify_build_failure(Error{Code::Cancelled, "interrupted"}), BuildFailure::Gone);
+    EXPECT_EQ(classify_build_failure(Error{Code::Cancelled, "interrupted", {}, {}}), BuildFailure::Gone);
 }
 
 TEST(BuildOutcome, WhatNoHostCanBuildIsAborted) {
@@ -29,9 +29,9 @@ TEST(BuildOutcome, EverythingElseGoesToAnotherHost) {
     EXPECT_EQ(classify_build_failure(named("ComputeResourcesUnavailable")),
               BuildFailure::Reschedule);
     EXPECT_EQ(classify_build_failure(named("PortInUse")), BuildFailure::Reschedule);
-    EXPECT_EQ(classify_build_failure(Error{Code::Internal, "libvirt: internal error"}),
+    EXPECT_EQ(classify_build_failure(Error{Code::Internal, "libvirt: internal error", {}, {}}),
               BuildFailure::Reschedule);
-    EXPECT_EQ(classify_build_failure(Error{Code::ResourceExhausted, "no space left on device"}),
+    EXPECT_EQ(classify_build_failure(Error{Code::ResourceExhausted, "no space left on device", {}, {}}),
               BuildFailure::Reschedule);
 }
 

@@ -1,0 +1,133 @@
+#pragma once
+// What operations stand on, as far as it is not the conductor: Neutron, claims, Glance,
+// notifications. Every call is noted in the diary.
+#include "agent/tasks/services.hpp"
+#include "tests/support/diary.hpp"
+#include "tests/support/fake_images.hpp"
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <mutex>
+
+namespace novalet::tests {
+
+class FakeNetworks final : public tasks::Networks {
+  public:
+    explicit FakeNetworks(Diary& diary, objects::Conductor& conductor)
+        : diary_(diary), conductor_(conductor) {}
+    Json info = Json::array(); ///< what allocate and refresh give
+    std::optional<Error> allocate_error;
+    std::optional<Error> deallocate_error;
+    std::optional<Error> refresh_error;
+    std::function<void()> while_allocating;
+
+    [[nodiscard]] Result<Json> allocate(const rpc::Context& context,
+                                        objects::Object& instance,
+                                        const Json& /*requested_networks*/,
+                                        const Json& /*security_groups*/) override {
+        if (while_allocating)
+            while_allocating();
+        diary_.note(allocate_error ? "networks.allocate fails" : "networks.allocate");
+        if (allocate_error)
+            return Failure(*allocate_error);
+        NOVALET_TRY(conductor_.save_network_info(instance, info, context));
+        return info;
+    }
+    [[nodiscard]] Result<void> deallocate(const rpc::Context& /*context*/,
+                                          objects::Object& /*instance*/,
+                                          const Json& /*requested_networks*/) override {
+        diary_.note(deallocate_error ? "networks.deallocate fails" : "networks.deallocate");
+        return deallocate_error ? Result<void>(Failure(*deallocate_error)) : Result<void>();
+    }
+    [[nodiscard]] Result<Json> refresh(const rpc::Context& /*context*/,
+                                       objects::Object& instance,
+                                       const std::string& port) override {
+        diary_.note("networks.refresh " + instance.text("uuid") + ' ' + port);
+        if (refresh_error)
+            return Failure(*refresh_error);
+        return info;
+    }
+    [[nodiscard]] Result<Json> bind_to_host(const rpc::Context& /*context*/,
+                                            objects::Object& /*instance*/) override {
+        diary_.note("networks.bind_to_host");
+        return info;
+    }
+
+  private:
+    Diary& diary_;
+    objects::Conductor& conductor_;
+};
+
+class FakeResources final : public tasks::Resources {
+  public:
+    FakeResources(Diary& diary, objects::Conductor& conductor, std::string host)
+        : diary_(diary), conductor_(conductor), host_(std::move(host)) {}
+    std::optional<Error> claim_error;
+    std::optional<Error> allocation_error;
+
+    [[nodiscard]] Result<void>
+    claim(const rpc::Context& context, objects::Object& instance, const Json& /*limits*/) override {
+        diary_.note(claim_error ? "resources.claim fails" : "resources.claim");
+        if (claim_error)
+            return Failure(*claim_error);
+        for (const char* field : {"host", "node", "launched_on"})
+            instance.set(field, host_);
+        return conductor_.save_instance(instance, {}, context);
+    }
+    void drop(const rpc::Context& /*context*/,
+              objects::Object& /*instance*/,
+              bool /*unset_host*/) override {
+        diary_.note("resources.drop");
+    }
+    void update(const objects::Object& instance) override {
+        diary_.note("resources.update " + instance.text("vm_state"));
+    }
+    void build_finished(bool ok) override {
+        diary_.note(ok ? "resources.build_finished ok" : "resources.build_finished failed");
+    }
+    [[nodiscard]] Result<void> delete_allocation(const std::string& /*consumer*/) override {
+        diary_.note(allocation_error ? "resources.delete_allocation fails"
+                                     : "resources.delete_allocation");
+        return allocation_error ? Result<void>(Failure(*allocation_error)) : Result<void>();
+    }
+    [[nodiscard]] Result<void> set_enabled(bool enabled) override {
+        diary_.note(enabled ? "resources.set_enabled true" : "resources.set_enabled false");
+        return {};
+    }
+
+  private:
+    Diary& diary_;
+    objects::Conductor& conductor_;
+    const std::string host_;
+};
+
+/// Gives out sources of the same fake images.
+class FakeImagesOfRequests final : public tasks::Images {
+  public:
+    /// When a build is about to spawn: its waiters are registered, nothing is plugged.
+    std::function<void()> on_request;
+    [[nodiscard]] std::unique_ptr<hypervisor::ImageSource>
+    for_request(const rpc::Context& /*context*/) override {
+        if (on_request)
+            on_request();
+        return std::make_unique<FakeImages>();
+    }
+};
+
+class FakeNotifier final : public tasks::Notifier {
+  public:
+    explicit FakeNotifier(Diary& diary) : diary_(diary) {}
+    void instance_action(const rpc::Context& /*context*/,
+                         const objects::Object& /*instance*/,
+                         const std::string& action,
+                         const std::string& phase,
+                         const Error* error) override {
+        diary_.note("notify " + action + '.' + phase + (error != nullptr ? " " + error->text : ""));
+    }
+
+  private:
+    Diary& diary_;
+};
+
+} // namespace novalet::tests
