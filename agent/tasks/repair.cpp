@@ -49,8 +49,8 @@ class Repair {
         forget_task();
         if (carry_on_task())
             return;
-        plug();
-        resume_after_host_boot();
+        if (plug())
+            resume_after_host_boot();
     }
 
   private:
@@ -75,7 +75,7 @@ class Repair {
     void forget_task();
     bool carry_on_task();
     void again(Verb verb, Json args);
-    void plug();
+    bool plug();
     void resume_after_host_boot();
 
     Services& services_;
@@ -157,12 +157,22 @@ bool Repair::carry_on_task() {
             return false;
         }
         log::info("doing an interrupted reboot again");
+        // A hard reboot takes over from the tasks of hard reboots only.
         instance_.set("task_state", "rebooting_hard");
+        if (const auto saved = save_instance(host_, context_, instance_, {task}); !saved) {
+            log::error("an interrupted reboot could not be done again",
+                       {{"error", saved.error().text}});
+            return true;
+        }
         again(reboot_instance, Json::object().set("reboot_type", "HARD"));
         return true;
     }
     if (state == PowerState::Running && (task == "pausing" || task == "unpausing")) {
         save("active");
+        return false;
+    }
+    if (state == PowerState::Paused && task == "pausing") { // paused, but nobody heard of it
+        save("paused");
         return false;
     }
     if (state == PowerState::Paused && task == "unpausing") {
@@ -182,17 +192,23 @@ bool Repair::carry_on_task() {
     return false;
 }
 
-void Repair::plug() {
+/// False: the guest cannot have its network, and the server is in ERROR.
+bool Repair::plug() {
     const auto guest =
         recorded_guest(services_, context_, instance_, cached_network_info(instance_));
     if (!guest) {
         log::warning("the interfaces of a server cannot be checked",
                      {{"error", guest.error().text}});
-        return;
+        return true;
     }
-    if (const auto plugged = services_.hypervisor.plug(*guest); !plugged)
-        log::error("the interfaces of a server cannot be plugged",
-                   {{"error", plugged.error().text}});
+    const auto plugged = services_.hypervisor.plug(*guest);
+    if (plugged)
+        return true;
+    log::error("the interfaces of a server cannot be plugged", {{"error", plugged.error().text}});
+    if (plugged.error().exception != "VirtualInterfacePlugException")
+        return true;
+    save("error");
+    return false;
 }
 
 void Repair::resume_after_host_boot() {

@@ -272,7 +272,10 @@ Result<std::size_t> Router::recover() {
     for (auto& entry : entries) {
         auto request = from_journal(entry.request);
         const auto method = table_.find(request);
-        const Progress progress(services_.journal, entry.id, entry.step);
+        // Without a step nothing was begun, but perhaps the action event.
+        const Progress progress = entry.step.empty()
+                                      ? Progress(services_.journal, entry.id)
+                                      : Progress(services_.journal, entry.id, entry.step);
         if (!method || entry.attempts > most_attempts) {
             log::error("an accepted request is given up",
                        {{"method", request.method},
