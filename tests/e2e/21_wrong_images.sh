@@ -37,7 +37,7 @@ truncate -s 1M "$WORK/zeros"
 refused not-qcow2 "$WORK/zeros" 'format|unacceptable'
 
 # a download may go wrong on one host alone, so another is tried; the conductor's word is the last
-damaged='[Cc]hecksum|[Hh]ash|[Cc]orrupt|[Ss]ize|Exhausted all hosts'
+damaged='[Cc]hecksum|[Hh]ash|[Cc]orrupt|[Ss]ize|bytes arrived|Exhausted all hosts'
 head -c 3000000 "$DEMO/guest/disk.qcow2" >"$WORK/short"
 refused cut-off "$WORK/short" "$damaged" wrong-checksum
 
