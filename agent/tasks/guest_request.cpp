@@ -171,7 +171,8 @@ Result<std::string> instance_name(const std::string& name_template, const Json& 
         if (i < name_template.size() && name_template[i] == '(') {
             const auto end = name_template.find(')', i);
             if (end == std::string::npos)
-                break;
+                return fail(Code::InvalidArgument,
+                            cat("instance_name_template '", name_template, "' ends inside a %"));
             field = name_template.substr(i + 1, end - i - 1);
             i = end + 1;
         }

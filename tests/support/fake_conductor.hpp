@@ -101,6 +101,12 @@ class FakeConductor final : public rpc::Caller {
         const std::lock_guard lock(mutex_);
         return faults_;
     }
+    /// Record of the host as it was last written: "ComputeNode", "Service".
+    [[nodiscard]] Json written(const std::string& object) const {
+        const std::lock_guard lock(mutex_);
+        const auto found = written_.find(object);
+        return found == written_.end() ? Json() : found->second;
+    }
     /// Calls that the fake has no answer for.
     [[nodiscard]] std::vector<std::string> unknown() const {
         const std::lock_guard lock(mutex_);
@@ -313,11 +319,14 @@ class FakeConductor final : public rpc::Caller {
         if (name == "ComputeNode.create" || name == "Service.create") {
             Json updates = Json::object();
             updates.set("id", 1).set("uuid", "77777777-0000-4000-8000-000000000001");
-            answers_[name + "d"] = data;
+            Json record = data;
+            for (const auto& [field, value] : updates.members())
+                record.set(field, value);
+            written_[object["nova_object.name"].as_string()] = std::move(record);
             return answer_of(std::move(updates));
         }
         if (name == "ComputeNode.save" || name == "Service.save") {
-            answers_[name + "d"] = data;
+            written_[object["nova_object.name"].as_string()] = data;
             return answer_of(Json::object());
         }
         if (name == "BlockDeviceMapping.save")
@@ -396,6 +405,7 @@ class FakeConductor final : public rpc::Caller {
     std::map<std::string, Json> instances_;
     std::map<std::string, Json> mappings_;
     std::map<std::string, Json> answers_;
+    std::map<std::string, Json> written_;
     std::deque<Plan> plans_;
     bool outage_ = false;
     std::vector<Cast> casts_;
