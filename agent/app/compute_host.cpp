@@ -18,6 +18,8 @@ namespace {
 constexpr const char* binary = "nova-compute"; ///< what Service records and schedulers know
 constexpr const char* automatic = "AUTO: ";    ///< marks a disable that is ours to take back
 constexpr std::size_t network_threads = 16;
+constexpr std::size_t periodic_threads = 8; ///< as many as there are periodic tasks
+constexpr const char* link_lane = "link of the hypervisor";
 constexpr std::size_t task_threads_beside_builds = 64;
 constexpr Seconds close_patience{5};
 
@@ -35,7 +37,18 @@ std::unique_ptr<hypervisor::Hypervisor> make_hypervisor(const config::Config& co
 ComputeHost::ComputeHost(config::Config config, ControlPlane& shared)
     : config_(std::move(config)), shared_(shared) {}
 
-ComputeHost::~ComputeHost() = default;
+/// Everything that runs refers to the members: nothing new begins, then what is queued ends.
+ComputeHost::~ComputeHost() {
+    periodic_.reset();
+    server_.reset();
+    alt_server_.reset();
+    serving_ = false;
+    if (hypervisor_)
+        hypervisor_->stop();
+    periodic_pool_.reset();
+    pool_.reset();
+    network_pool_.reset();
+}
 
 Result<void> ComputeHost::open_journal() {
     journal::Options options;
@@ -47,10 +60,12 @@ Result<void> ComputeHost::open_journal() {
 
 /// Reference 07 §1: a host whose libvirt is away gets no new guests, and takes its own disable
 /// back; what an operator disabled stays so.
-void ComputeHost::on_link(bool reachable, const std::string& reason) {
-    const std::lock_guard lock(service_mutex_);
-    if (!service_.valid())
-        return;
+void ComputeHost::follow_link(bool reachable, const std::string& reason) {
+    {
+        const std::lock_guard lock(service_mutex_);
+        if (!service_.valid()) // still starting
+            return;
+    }
     const auto context = rpc::Context::admin();
     auto fresh = shared_.conductor->service(config_.host, binary, context);
     if (!fresh || !fresh->valid())
@@ -66,16 +81,29 @@ void ComputeHost::on_link(bool reachable, const std::string& reason) {
                  {{"reason", reason}});
     if (const auto saved = shared_.conductor->save_service(*fresh, context); !saved)
         log::warning("the service record could not be changed", {{"error", saved.error().text}});
-    if (tracker_)
-        if (const auto told = tracker_->set_enabled(reachable); !told)
-            log::warning("the provider's status trait could not be changed",
-                         {{"error", told.error().text}});
+    if (const auto told = tracker_->set_enabled(reachable); !told)
+        log::warning("the provider's status trait could not be changed",
+                     {{"error", told.error().text}});
+}
+
+void ComputeHost::make_pools() {
+    network_pool_ = std::make_unique<tasks::TaskPool>(network_threads);
+    pool_ = std::make_unique<tasks::TaskPool>(task_threads_beside_builds +
+                                              config_.compute.task_threads +
+                                              config_.compute.max_concurrent_builds);
+    periodic_pool_ = std::make_unique<tasks::TaskPool>(periodic_threads);
+    queues_ = std::make_unique<tasks::InstanceQueues>(*pool_);
 }
 
 Result<void> ComputeHost::start_hypervisor() {
     hypervisor_ = make_hypervisor(config_, shared_.release.release.name);
-    hypervisor_->on_link(
-        [this](bool reachable, const std::string& reason) { on_link(reachable, reason); });
+    // Told on the event thread, or in the middle of any call that connects again, perhaps under
+    // locks of the caller: only noted there, in order.
+    hypervisor_->on_link([this](bool reachable, const std::string& reason) {
+        queues_->post(link_lane, [this, reachable, reason](const std::stop_token&) {
+            follow_link(reachable, reason);
+        });
+    });
     return hypervisor_->start([this](const hypervisor::GuestEvent& event) {
         if (serving_ && config_.compute.handle_virt_lifecycle_events)
             upkeep_->sync_power_state_of(event.uuid);
@@ -139,11 +167,6 @@ Result<void> ComputeHost::check_guests() {
 Result<void> ComputeHost::compose() {
     const auto options = task_options(config_, shared_.release.release);
     auto& conductor = *shared_.conductor;
-    network_pool_ = std::make_unique<tasks::TaskPool>(network_threads);
-    pool_ = std::make_unique<tasks::TaskPool>(task_threads_beside_builds +
-                                              config_.compute.task_threads +
-                                              config_.compute.max_concurrent_builds);
-    queues_ = std::make_unique<tasks::InstanceQueues>(*pool_);
     networks_ = std::make_unique<tasks::NovaNetworks>(shared_.neutron, conductor, config_.host);
     images_ = std::make_unique<tasks::NovaImages>(shared_.glance);
     notifier_ = std::make_unique<tasks::BusNotifier>(
@@ -208,7 +231,7 @@ void ComputeHost::clean_image_cache() {
 }
 
 void ComputeHost::start_periodic() {
-    periodic_ = std::make_unique<tasks::Periodic>(*pool_);
+    periodic_ = std::make_unique<tasks::Periodic>(*periodic_pool_);
     const auto add = [this](const char* name, Seconds interval, Seconds first, auto body) {
         if (interval > Seconds(0))
             periodic_->add(name, interval, first, std::move(body));
@@ -253,8 +276,10 @@ void ComputeHost::start_periodic() {
 
 Result<void> ComputeHost::start() {
     NOVALET_TRY(open_journal());
+    make_pools();
     NOVALET_TRY(start_hypervisor());
     NOVALET_TRY(compose());
+    composed_ = true;
     NOVALET_TRY(check_guests());
     NOVALET_TRY(register_service());
     NOVALET_TRY(tracker_->start());
@@ -279,24 +304,24 @@ void ComputeHost::stop_consuming() {
 }
 
 bool ComputeHost::finish(const Deadline& deadline) {
-    const bool done = !pool_ || pool_->wait_idle(deadline);
+    serving_ = false;
+    const bool done = !pool_ || (periodic_pool_->wait_idle(deadline) && pool_->wait_idle(deadline));
     if (!done)
         log::warning("work is left for the next start",
                      {{"host", config_.host}, {"tasks", pool_->running()}});
     if (alt_server_)
         alt_server_->stop_consuming(Deadline::after(close_patience));
-    serving_ = false;
     if (hypervisor_)
         hypervisor_->stop();
     return done;
 }
 
 bool ComputeHost::connected() const {
-    return requests_ && requests_->connected();
+    return composed_ && requests_->connected();
 }
 
 std::size_t ComputeHost::running_tasks() const {
-    return pool_ ? pool_->running() : 0;
+    return composed_ ? pool_->running() : 0;
 }
 
 } // namespace novalet::app

@@ -51,7 +51,8 @@ class ComputeHost {
     void start_servers();
     void start_periodic();
     void heartbeat();
-    void on_link(bool reachable, const std::string& reason);
+    void make_pools();
+    void follow_link(bool reachable, const std::string& reason);
     void clean_image_cache();
 
     const config::Config config_;
@@ -60,6 +61,9 @@ class ComputeHost {
     std::unique_ptr<hypervisor::Hypervisor> hypervisor_;
     std::unique_ptr<tasks::TaskPool> network_pool_;
     std::unique_ptr<tasks::TaskPool> pool_;
+    /// Builds that wait for their turn hold threads of `pool_`: periodic work has its own, or a
+    /// host with many of them would look dead.
+    std::unique_ptr<tasks::TaskPool> periodic_pool_;
     std::unique_ptr<tasks::InstanceQueues> queues_;
     tasks::EventWaiters waiters_;
     std::unique_ptr<tasks::NovaNetworks> networks_;
@@ -77,7 +81,8 @@ class ComputeHost {
     std::mutex service_mutex_; ///< guards service_ and its use
     objects::Object service_;
     std::atomic<bool> reporting_{false};
-    std::atomic<bool> serving_{false}; ///< guest events are followed
+    std::atomic<bool> composed_{false}; ///< what health asks about is there
+    std::atomic<bool> serving_{false};  ///< guest events are followed
 };
 
 } // namespace novalet::app

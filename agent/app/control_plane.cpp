@@ -44,6 +44,7 @@ Result<void> ControlPlane::connect(const std::stop_token& stop) {
     NOVALET_ASSIGN(const auto options, amqp_options(config));
     NOVALET_ASSIGN(const auto topology, topology_options(config));
     calls = std::make_unique<amqp::Session>(options, "calls");
+    begun_ = true;
     bus = std::make_unique<rpc::BusCaller>(*calls, topology);
     replier = std::make_unique<rpc::Replier>(*calls, timer);
     conductor = std::make_unique<objects::Conductor>(
@@ -61,7 +62,7 @@ Result<void> ControlPlane::connect(const std::stop_token& stop) {
 }
 
 bool ControlPlane::connected() const {
-    return calls && calls->connected();
+    return begun_ && calls->connected();
 }
 
 } // namespace novalet::app

@@ -14,6 +14,7 @@
 #include "agent/rpc/replier.hpp"
 #include "config/schema/config.hpp"
 
+#include <atomic>
 #include <memory>
 #include <stop_token>
 #include <thread>
@@ -49,6 +50,7 @@ struct ControlPlane {
     objects::DetectedRelease release;
 
   private:
+    std::atomic<bool> begun_{false}; ///< `calls` is there, for threads that only look
     clients::Keystone* service_user();
 };
 
