@@ -1,6 +1,7 @@
 #include "agent/tasks/config_drive_content.hpp"
 
 #include "agent/core/text.hpp"
+#include "agent/objects/object.hpp"
 #include "agent/tasks/config_drive_network.hpp"
 #include "agent/tasks/services.hpp"
 
@@ -37,9 +38,7 @@ constexpr std::string_view dedicated_cpus_since = "2020-10-14";
 constexpr std::string_view shares_since = "2025-04-04";
 constexpr std::size_t seed_bytes = 512;
 
-const Json& data_of(const Json& primitive) {
-    return primitive["nova_object.data"];
-}
+using objects::data_of;
 
 std::string_view class_of(const Json& primitive) {
     return primitive["nova_object.name"].as_string();
