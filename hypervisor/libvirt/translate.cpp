@@ -1,0 +1,139 @@
+#include "hypervisor/libvirt/translate.hpp"
+
+#include "agent/core/text.hpp"
+
+#include <array>
+#include <cstdlib>
+#include <libvirt/virterror.h>
+
+namespace novalet::hypervisor::libvirt {
+namespace {
+
+Code code_of(int number) {
+    switch (number) {
+    case VIR_ERR_OPERATION_TIMEOUT:
+        return Code::Timeout;
+    case VIR_ERR_NO_CONNECT:
+    case VIR_ERR_INVALID_CONN:
+    case VIR_ERR_RPC:
+    case VIR_ERR_SYSTEM_ERROR:
+    case VIR_ERR_AGENT_UNRESPONSIVE:
+        return Code::Unavailable;
+    case VIR_ERR_OPERATION_INVALID:
+        return Code::Conflict;
+    case VIR_ERR_DOM_EXIST:
+        return Code::AlreadyExists;
+    case VIR_ERR_NO_MEMORY:
+    case VIR_ERR_RESOURCE_BUSY:
+        return Code::ResourceExhausted;
+    case VIR_ERR_AUTH_FAILED:
+    case VIR_ERR_AUTH_CANCELLED:
+    case VIR_ERR_AUTH_UNAVAILABLE:
+    case VIR_ERR_ACCESS_DENIED:
+    case VIR_ERR_OPERATION_DENIED:
+        return Code::Unauthorized;
+    case VIR_ERR_XML_ERROR:
+    case VIR_ERR_XML_DETAIL:
+    case VIR_ERR_XML_INVALID_SCHEMA:
+    case VIR_ERR_INVALID_ARG:
+        return Code::InvalidArgument;
+    case VIR_ERR_NO_SUPPORT:
+    case VIR_ERR_CONFIG_UNSUPPORTED:
+    case VIR_ERR_ARGUMENT_UNSUPPORTED:
+    case VIR_ERR_OPERATION_UNSUPPORTED:
+        return Code::Unsupported;
+    default:
+        return Code::Internal;
+    }
+}
+
+} // namespace
+
+std::string take(char* text) {
+    std::string out = text != nullptr ? text : "";
+    std::free(text);
+    return out;
+}
+
+Failure last_error(const std::string& what) {
+    const virError* error = virGetLastError();
+    const int number = error != nullptr ? error->code : 0;
+    const std::string text =
+        error != nullptr && error->message != nullptr ? error->message : "libvirt gives no reason";
+    if (number == VIR_ERR_NO_DOMAIN)
+        return fail_as("InstanceNotFound", Code::NotFound, cat(what, ": ", text));
+    auto failure = fail(code_of(number), cat(what, ": ", text));
+    failure.value().exception = "libvirtError";
+    failure.value().module = "libvirt";
+    return failure;
+}
+
+PowerState power_state(int state) {
+    switch (state) {
+    case VIR_DOMAIN_RUNNING:
+    case VIR_DOMAIN_BLOCKED:
+        return PowerState::Running;
+    case VIR_DOMAIN_PAUSED:
+        return PowerState::Paused;
+    case VIR_DOMAIN_SHUTDOWN:
+    case VIR_DOMAIN_SHUTOFF:
+        return PowerState::Shutdown;
+    case VIR_DOMAIN_CRASHED:
+        return PowerState::Crashed;
+    case VIR_DOMAIN_PMSUSPENDED:
+        return PowerState::Suspended;
+    default:
+        return PowerState::NoState;
+    }
+}
+
+std::optional<GuestEvent::Kind> kind_of(int event) {
+    switch (event) {
+    case VIR_DOMAIN_EVENT_STARTED:
+        return GuestEvent::Kind::Started;
+    case VIR_DOMAIN_EVENT_STOPPED:
+        return GuestEvent::Kind::Stopped;
+    case VIR_DOMAIN_EVENT_SUSPENDED:
+        return GuestEvent::Kind::Paused;
+    case VIR_DOMAIN_EVENT_RESUMED:
+        return GuestEvent::Kind::Resumed;
+    case VIR_DOMAIN_EVENT_PMSUSPENDED:
+        return GuestEvent::Kind::Suspended;
+    default:
+        return std::nullopt;
+    }
+}
+
+const char* reason_text(int reason) {
+    switch (reason) {
+    case VIR_CONNECT_CLOSE_REASON_EOF:
+        return "libvirtd closed it";
+    case VIR_CONNECT_CLOSE_REASON_KEEPALIVE:
+        return "libvirtd does not answer keepalives";
+    case VIR_CONNECT_CLOSE_REASON_CLIENT:
+        return "closed by this side";
+    default:
+        return "I/O error";
+    }
+}
+
+std::string uuid_of(virDomainPtr domain) {
+    std::array<char, VIR_UUID_STRING_BUFLEN> text{};
+    virDomainGetUUIDString(domain, text.data());
+    return text.data();
+}
+
+Result<GuestInfo> describe(virDomainPtr domain) {
+    virDomainInfo raw{};
+    if (virDomainGetInfo(domain, &raw) != 0)
+        return last_error("domain info");
+    GuestInfo info;
+    info.uuid = InstanceUuid(uuid_of(domain));
+    info.name = virDomainGetName(domain);
+    info.state = power_state(raw.state);
+    info.memory_mib = raw.maxMem >> 10U;
+    info.vcpus = raw.nrVirtCpu;
+    return info;
+}
+
+} // namespace novalet::hypervisor::libvirt
