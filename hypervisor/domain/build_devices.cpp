@@ -40,20 +40,10 @@ Result<NamedNumbers> quota(const Building& building,
                            const std::array<const char*, Count>& names) {
     NamedNumbers out;
     for (const char* name : names) {
-        const auto key = cat("quota:", prefix, name);
-        const auto text = building.wishes.flavor(key);
-        if (text.empty())
-            continue;
-        const auto value = to_number<std::uint64_t>(text);
-        if (!value)
-            return fail_as("InvalidInput",
-                           Code::InvalidArgument,
-                           cat("Invalid input received: flavor extra spec ",
-                               key,
-                               " is '",
-                               text,
-                               "', which is no natural number"));
-        out.emplace_back(name, *value);
+        NOVALET_ASSIGN(const auto value,
+                       building.wishes.flavor_number(cat("quota:", prefix, name)));
+        if (value)
+            out.emplace_back(name, *value);
     }
     return out;
 }
@@ -275,19 +265,8 @@ Result<void> add_rng(Building& building) {
     RandomSource rng{building.options.rng_device, 0, 0};
     for (const auto& [key, value] : {std::pair{"hw_rng:rate_bytes", &rng.rate_bytes},
                                      {"hw_rng:rate_period", &rng.rate_period}}) {
-        const auto text = wishes.flavor(key);
-        if (text.empty())
-            continue;
-        const auto number = to_number<std::uint64_t>(text);
-        if (!number)
-            return fail_as("InvalidInput",
-                           Code::InvalidArgument,
-                           cat("Invalid input received: flavor extra spec ",
-                               key,
-                               " is '",
-                               text,
-                               "', which is no natural number"));
-        *value = *number;
+        NOVALET_ASSIGN(const auto number, wishes.flavor_number(key));
+        *value = number.value_or(*value);
     }
     building.domain.rng = std::move(rng);
     return {};

@@ -241,15 +241,7 @@ Result<void> set_quotas(Building& building) {
         // A quota of -1 means "none": what libvirt does without the element.
         if (text == "-1" && std::string_view(name) == "quota")
             continue;
-        const auto value = to_number<std::uint64_t>(text);
-        if (!value)
-            return fail_as("InvalidInput",
-                           Code::InvalidArgument,
-                           cat("Invalid input received: flavor extra spec ",
-                               key,
-                               " is '",
-                               text,
-                               "', which is no natural number"));
+        NOVALET_ASSIGN(const auto value, building.wishes.flavor_number(key));
         building.domain.tune.quotas.emplace_back(name, *value);
     }
     return {};

@@ -1,8 +1,10 @@
 #pragma once
 // What image and flavor wish of the guest's hardware; internal to this folder.
+#include "agent/core/result.hpp"
 #include "agent/core/text.hpp"
 #include "hypervisor/guest_spec.hpp"
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -20,6 +22,22 @@ class Wishes {
     [[nodiscard]] std::string flavor(const std::string& key,
                                      const std::string& fallback = {}) const {
         return find(guest_.flavor.extra_specs, key, fallback);
+    }
+    /// Natural number of an extra spec; empty when it is not set. InvalidInput names what is wrong.
+    [[nodiscard]] Result<std::optional<std::uint64_t>> flavor_number(const std::string& key) const {
+        const auto text = flavor(key);
+        if (text.empty())
+            return std::optional<std::uint64_t>();
+        const auto number = to_number<std::uint64_t>(text);
+        if (!number)
+            return fail_as("InvalidInput",
+                           Code::InvalidArgument,
+                           cat("Invalid input received: flavor extra spec ",
+                               key,
+                               " is '",
+                               text,
+                               "', which is no natural number"));
+        return number;
     }
     [[nodiscard]] bool image_flag(const std::string& key) const {
         return to_bool(image(key)).value_or(false);
