@@ -1,6 +1,7 @@
 #pragma once
 // REST services as tests see them: answers by method and path, and what was asked. Thread safe.
 #include "agent/clients/http.hpp"
+#include "agent/clients/keystone.hpp"
 
 #include <deque>
 #include <gtest/gtest.h>
@@ -33,11 +34,23 @@ class FakeHttp final : public clients::HttpClient {
             response.body = body.dump();
         return on(method, path, [response](const auto&) { return response; });
     }
-    FakeHttp& on(const std::string& method, const std::string& path, int status, const char* body) {
+    FakeHttp& on(const std::string& method,
+                 const std::string& path,
+                 int status,
+                 const char* body,
+                 std::map<std::string, std::string> headers = {}) {
         const auto parsed = Json::parse(body);
         if (!parsed)
             ADD_FAILURE() << "the test's own JSON: " << parsed.error().text << "\n" << body;
-        return on(method, path, status, parsed ? *parsed : Json());
+        return on(method, path, status, parsed ? *parsed : Json(), std::move(headers));
+    }
+    /// Keystone gives a token that is valid for the whole test.
+    void give_token() {
+        on("POST",
+           "/v3/auth/tokens",
+           201,
+           R"({"token":{"expires_at":"2099-01-01T00:00:00Z"}})",
+           {{"x-subject-token", "agent"}});
     }
     /// What the next answers of this request would be is forgotten.
     void forget(const std::string& method, const std::string& path) {
@@ -116,6 +129,13 @@ class FakeHttp final : public clients::HttpClient {
     std::map<std::string, std::deque<Answer>> answers_;
     std::vector<clients::HttpRequest> requests_;
 };
+
+/// The account of the agent's own requests.
+inline clients::AuthOptions test_account() {
+    clients::AuthOptions out;
+    out.auth_url = "http://keystone";
+    return out;
+}
 
 /// JSON of a test's own text.
 inline Json json(const char* text) {

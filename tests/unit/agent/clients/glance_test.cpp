@@ -29,11 +29,6 @@ std::string digest_of(const char* algorithm, const std::string& text) {
 
 class GlanceTest : public testing::Test {
   protected:
-    static AuthOptions auth() {
-        AuthOptions out;
-        out.auth_url = "http://keystone";
-        return out;
-    }
     ServiceClient service() {
         ServiceOptions options;
         options.types = {"image"};
@@ -68,7 +63,7 @@ class GlanceTest : public testing::Test {
     Fd fd;
     FakeHttp http;
     std::vector<long> pauses;
-    Keystone account{http, auth()};
+    Keystone account{http, tests::test_account()};
     Glance glance{service(), 2};
     rpc::Context context{json(R"({"request_id":"req-1","auth_token":"user"})")};
 };

@@ -20,13 +20,7 @@ const std::string dhcp_path = "/v2.0/ports?network_id=net&device_owner=network%3
 
 class NetworkInfo : public testing::Test {
   protected:
-    NetworkInfo() {
-        HttpResponse token;
-        token.status = 201;
-        token.headers["x-subject-token"] = "agent";
-        token.body = R"({"token":{"expires_at":"2099-01-01T00:00:00Z"}})";
-        http.on("POST", "/v3/auth/tokens", [token](const HttpRequest&) { return token; });
-    }
+    NetworkInfo() { http.give_token(); }
 
     /// One port on "net" with one address; what a test needs otherwise replaces an answer.
     void everything(const char* more_of_port = "{}") {
@@ -70,11 +64,9 @@ class NetworkInfo : public testing::Test {
     }
 
     Result<Json> read(const char* cached = R"([{"id":"port-id"}])", bool adopt = false) {
-        AuthOptions account;
-        account.auth_url = "http://keystone";
         ServiceOptions service;
         service.endpoint_override = "http://neutron";
-        agent = std::make_unique<Keystone>(http, account);
+        agent = std::make_unique<Keystone>(http, tests::test_account());
         neutron = std::make_unique<Neutron>(ServiceClient(http, *agent, service, nullptr), options);
         NetworkOwner owner;
         owner.instance_uuid = server;

@@ -64,13 +64,7 @@ Json neutron_error_of(const char* type) {
 
 class NeutronTest : public testing::Test {
   protected:
-    NeutronTest() {
-        HttpResponse token;
-        token.status = 201;
-        token.headers["x-subject-token"] = "agent";
-        token.body = R"({"token":{"expires_at":"2099-01-01T00:00:00Z"}})";
-        http.on("POST", "/v3/auth/tokens", [token](const HttpRequest&) { return token; });
-    }
+    NeutronTest() { http.give_token(); }
 
     Neutron& make() {
         if (neutron)
@@ -79,9 +73,7 @@ class NeutronTest : public testing::Test {
         service.types = {"network"};
         service.endpoint_override = "http://neutron";
         service.pause = [this](Milliseconds span) { pauses.push_back(span.count()); };
-        AuthOptions account;
-        account.auth_url = "http://keystone";
-        agent = std::make_unique<Keystone>(http, account);
+        agent = std::make_unique<Keystone>(http, tests::test_account());
         neutron = std::make_unique<Neutron>(ServiceClient(http, *agent, service, nullptr), options);
         return *neutron;
     }

@@ -32,18 +32,7 @@ Inventory inventory(std::int64_t total) {
 
 class PlacementTest : public testing::Test {
   protected:
-    PlacementTest() {
-        HttpResponse token;
-        token.status = 201;
-        token.headers["x-subject-token"] = "agent";
-        token.body = R"({"token":{"expires_at":"2099-01-01T00:00:00Z"}})";
-        http.on("POST", "/v3/auth/tokens", [token](const HttpRequest&) { return token; });
-    }
-    static AuthOptions auth() {
-        AuthOptions out;
-        out.auth_url = "http://keystone";
-        return out;
-    }
+    PlacementTest() { http.give_token(); }
     ServiceClient service() {
         ServiceOptions options;
         options.types = {"placement"};
@@ -77,7 +66,7 @@ class PlacementTest : public testing::Test {
 
     FakeHttp http;
     int pauses = 0;
-    Keystone account{http, auth()};
+    Keystone account{http, tests::test_account()};
     Placement placement{service()};
     rpc::Context context{json(R"({"request_id":"req-1"})")};
 };
