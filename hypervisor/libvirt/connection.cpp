@@ -7,9 +7,11 @@
 #include "hypervisor/libvirt/translate.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <cstdlib>
+#include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
 #include <mutex>
 #include <optional>
@@ -24,6 +26,31 @@ constexpr unsigned keepalive_count = 2;
 constexpr int first_retry_ms = 1000;
 constexpr int longest_retry_ms = 30000;
 constexpr Milliseconds open_patience{60000};
+
+struct DomainDeleter {
+    void operator()(virDomainPtr domain) const { virDomainFree(domain); }
+};
+using ConnectPtr = std::shared_ptr<virConnect>;
+using DomainPtr = std::unique_ptr<virDomain, DomainDeleter>;
+
+std::string uuid_of(virDomainPtr domain) {
+    std::array<char, VIR_UUID_STRING_BUFLEN> text{};
+    virDomainGetUUIDString(domain, text.data());
+    return text.data();
+}
+
+Result<GuestInfo> describe(virDomainPtr domain) {
+    virDomainInfo raw{};
+    if (virDomainGetInfo(domain, &raw) != 0)
+        return last_error("domain info");
+    GuestInfo info;
+    info.uuid = InstanceUuid(uuid_of(domain));
+    info.name = virDomainGetName(domain);
+    info.state = power_state(raw.state);
+    info.memory_mib = raw.maxMem >> 10U;
+    info.vcpus = raw.nrVirtCpu;
+    return info;
+}
 
 /// libvirt prints errors to stderr unless somebody takes them.
 void quiet(void* /*data*/, virErrorPtr /*error*/) {}

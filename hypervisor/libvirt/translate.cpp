@@ -2,8 +2,8 @@
 
 #include "agent/core/text.hpp"
 
-#include <array>
 #include <cstdlib>
+#include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
 
 namespace novalet::hypervisor::libvirt {
@@ -115,25 +115,6 @@ const char* reason_text(int reason) {
     default:
         return "I/O error";
     }
-}
-
-std::string uuid_of(virDomainPtr domain) {
-    std::array<char, VIR_UUID_STRING_BUFLEN> text{};
-    virDomainGetUUIDString(domain, text.data());
-    return text.data();
-}
-
-Result<GuestInfo> describe(virDomainPtr domain) {
-    virDomainInfo raw{};
-    if (virDomainGetInfo(domain, &raw) != 0)
-        return last_error("domain info");
-    GuestInfo info;
-    info.uuid = InstanceUuid(uuid_of(domain));
-    info.name = virDomainGetName(domain);
-    info.state = power_state(raw.state);
-    info.memory_mib = raw.maxMem >> 10U;
-    info.vcpus = raw.nrVirtCpu;
-    return info;
 }
 
 } // namespace novalet::hypervisor::libvirt
