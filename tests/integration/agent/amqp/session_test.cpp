@@ -380,21 +380,7 @@ TEST_F(SessionTest, SaysThatTheLoginIsWrongWithoutThePassword) {
 /// A CA, a server certificate for `localhost`, a client certificate.
 struct Certificates {
     Certificates() {
-        make({"req",
-              "-x509",
-              "-newkey",
-              "ec",
-              "-pkeyopt",
-              "ec_paramgen_curve:prime256v1",
-              "-nodes",
-              "-days",
-              "2",
-              "-subj",
-              "/CN=novalet test CA",
-              "-keyout",
-              path("ca.key"),
-              "-out",
-              path("ca.pem")});
+        make("ca", "novalet test CA", {});
         sign("server", "subjectAltName=DNS:localhost");
         sign("client", "subjectAltName=DNS:client");
     }
@@ -403,37 +389,42 @@ struct Certificates {
     }
 
   private:
-    static void make(std::vector<std::string> arguments) {
-        arguments.insert(arguments.begin(), "openssl");
+    /// A key and its certificate, signed by itself unless `more` names a CA.
+    void make(const std::string& file,
+              const std::string& name,
+              const std::vector<std::string>& more) const {
         ProcessRequest request;
-        request.argv = std::move(arguments);
+        request.argv = {"openssl",
+                        "req",
+                        "-x509",
+                        "-newkey",
+                        "ec",
+                        "-pkeyopt",
+                        "ec_paramgen_curve:prime256v1",
+                        "-nodes",
+                        "-days",
+                        "2",
+                        "-subj",
+                        "/CN=" + name,
+                        "-keyout",
+                        path(file + ".key"),
+                        "-out",
+                        path(file + ".pem")};
+        request.argv.insert(request.argv.end(), more.begin(), more.end());
         if (const auto outcome = system_processes().check(request); !outcome)
             throw std::runtime_error(outcome.error().text);
     }
     void sign(const std::string& name, const std::string& extension) const {
-        make({"req",
-              "-x509",
-              "-newkey",
-              "ec",
-              "-pkeyopt",
-              "ec_paramgen_curve:prime256v1",
-              "-nodes",
-              "-days",
-              "2",
-              "-subj",
-              "/CN=" + name,
-              "-addext",
+        make(name,
+             name,
+             {"-addext",
               extension,
               "-addext",
               "basicConstraints=critical,CA:FALSE",
               "-CA",
               path("ca.pem"),
               "-CAkey",
-              path("ca.key"),
-              "-keyout",
-              path(name + ".key"),
-              "-out",
-              path(name + ".pem")});
+              path("ca.key")});
     }
     tests::TemporaryFolder folder;
 };
