@@ -120,6 +120,8 @@ timeval to_timeval(Seconds span) {
 struct Link::State {
     amqp_connection_state_t connection = nullptr;
     bool open = false;
+    bool encrypted = false;
+    bool may_read = true; ///< the socket may have something for us
     std::size_t max_body = 0;
     MonotonicTime last_sent;
     MonotonicTime last_received;
@@ -154,6 +156,7 @@ struct Link::State {
 /// Outcome of the last synchronous verb. A channel that the broker closed is closed here, too.
 Result<void> Link::State::check(Channel channel, const std::string& what) {
     const amqp_rpc_reply_t reply = amqp_get_rpc_reply(connection);
+    may_read = true; // more than the answer may have come
     last_sent = system_clock().monotonic();
     switch (reply.reply_type) {
     case AMQP_RESPONSE_NORMAL:
@@ -190,6 +193,7 @@ Result<void> Link::State::check(Channel channel, const std::string& what) {
 }
 
 Result<void> Link::State::sent(const char* what, int status) {
+    may_read = may_read || encrypted; // the library reads before it writes
     last_sent = system_clock().monotonic();
     if (status == AMQP_STATUS_OK)
         return {};
@@ -200,6 +204,7 @@ Result<void> Link::State::sent(const char* what, int status) {
 Result<void> Link::State::connect(const Endpoint& endpoint, const Options& options) {
     amqp_socket_t* socket = nullptr;
     const TlsOptions& tls = options.tls;
+    encrypted = tls.enabled;
     if (tls.enabled) {
         socket = amqp_ssl_socket_new(connection);
         if (socket == nullptr)
@@ -374,8 +379,9 @@ Result<void> Link::delete_queue(Channel channel, const std::string& queue) {
     return state_->check(channel, cat("delete queue '", queue, "'"));
 }
 
-Result<void> Link::ack(Channel channel, std::uint64_t tag) {
-    return state_->sent("basic.ack", amqp_basic_ack(state_->connection, channel, tag, 0));
+Result<void> Link::ack(Channel channel, std::uint64_t tag, bool multiple) {
+    return state_->sent("basic.ack",
+                        amqp_basic_ack(state_->connection, channel, tag, multiple ? 1 : 0));
 }
 
 Result<void> Link::reject(Channel channel, std::uint64_t tag, bool requeue) {
@@ -533,17 +539,28 @@ Result<void> Link::keep_alive() {
 Result<Event> Link::next() {
     // Frames of one message come one by one; go on while there is something to read.
     for (;;) {
+        const bool reads = !buffered();
+        if (reads) {
+            if (!state_->may_read)
+                return Event();
+            // One read takes what is there, and poll tells of more; only TLS may hold decrypted
+            // bytes that poll does not see, until a read gets nothing.
+            state_->may_read = state_->encrypted;
+        }
         amqp_maybe_release_buffers(state_->connection);
         amqp_frame_t frame{};
         const timeval now{0, 0};
         const int status = amqp_simple_wait_frame_noblock(state_->connection, &frame, &now);
-        if (status == AMQP_STATUS_TIMEOUT)
+        if (status == AMQP_STATUS_TIMEOUT) {
+            state_->may_read = false;
             return Event();
+        }
         if (status != AMQP_STATUS_OK) {
             state_->open = false;
             return lost("connection", status);
         }
-        state_->last_received = system_clock().monotonic();
+        if (reads)
+            state_->last_received = system_clock().monotonic();
         Result<Event> event = Event();
         if (frame.frame_type == AMQP_FRAME_METHOD)
             event = state_->on_method(frame);
@@ -554,6 +571,20 @@ Result<Event> Link::next() {
         if (!event || !std::holds_alternative<std::monostate>(*event))
             return event;
     }
+}
+
+void Link::expect_input() {
+    state_->may_read = true;
+}
+
+Link::Packing::Packing(Link& link) : link_(link) {
+    const int on = 1;
+    setsockopt(link_.socket(), IPPROTO_TCP, TCP_CORK, &on, sizeof on);
+}
+
+Link::Packing::~Packing() {
+    const int off = 0;
+    setsockopt(link_.socket(), IPPROTO_TCP, TCP_CORK, &off, sizeof off);
 }
 
 bool Link::buffered() const {

@@ -113,15 +113,30 @@ class Link {
     consume(Channel channel, const std::string& queue, const std::string& tag);
     [[nodiscard]] Result<void> cancel(Channel channel, const std::string& tag);
     [[nodiscard]] Result<void> delete_queue(Channel channel, const std::string& queue);
-    [[nodiscard]] Result<void> ack(Channel channel, std::uint64_t tag);
+    /// `multiple`: this delivery and all before it on the channel that are not settled.
+    [[nodiscard]] Result<void> ack(Channel channel, std::uint64_t tag, bool multiple = false);
     [[nodiscard]] Result<void> reject(Channel channel, std::uint64_t tag, bool requeue);
     [[nodiscard]] Result<void> publish(Channel channel, const Message& message);
 
     /// Heartbeats in both directions: sends one when nothing was sent for half the negotiated
     /// interval; Unavailable when nothing came for one and a half.
     [[nodiscard]] Result<void> keep_alive();
-    /// The next event, or monostate when nothing came at once. An error means that the connection
-    /// is lost.
+    /// While one lives, what is published goes out in full packets; at its end, the rest of it. No
+    /// other verb meanwhile: its answer would be waited for while the question lies here.
+    class Packing {
+      public:
+        explicit Packing(Link& link);
+        Packing(const Packing&) = delete;
+        Packing& operator=(const Packing&) = delete;
+        ~Packing();
+
+      private:
+        Link& link_;
+    };
+    /// The socket was seen readable (or in error): `next` looks at it.
+    void expect_input();
+    /// The next event, or monostate when nothing is there: nothing buffered, and nothing more to
+    /// be read until `expect_input`. An error means that the connection is lost.
     [[nodiscard]] Result<Event> next();
     /// Frames that were read but not yet handed out: do not sleep on the socket.
     [[nodiscard]] bool buffered() const;

@@ -16,7 +16,10 @@ namespace {
 
 constexpr std::size_t outbox_limit = 10000;
 constexpr Milliseconds expiry_interval{500};
-constexpr Milliseconds idle_wait{60000}; ///< without heartbeats
+constexpr Milliseconds idle_wait{60000};   ///< without heartbeats
+constexpr Milliseconds wakeup_interval{2}; ///< under load
+constexpr int prompt_wakeups = 16;         ///< a short exchange is not load
+constexpr int publications_at_once = 128;  ///< then the broker's frames are read again
 
 void drain_eventfd(int fd) {
     std::uint64_t count = 0;
@@ -41,20 +44,23 @@ Session::~Session() {
     Outbox::run(outbox_.cancel_all());
 }
 
+/// After something was queued. A thread that is awake looks into the queues before it sleeps.
+void Session::nudge() {
+    if (sleeps_.exchange(false))
+        wake();
+}
+
 void Session::wake() {
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto written = write(wake_fd_, &one, sizeof one);
 }
 
 void Session::command(Command command) {
-    bool first = false;
     {
         const std::lock_guard lock(mutex_);
-        first = commands_.empty();
         commands_.push_back(std::move(command));
     }
-    if (first) // the thread takes all of them at once
-        wake();
+    nudge();
 }
 
 void Session::on_connected(std::function<void()> callback) {
@@ -84,7 +90,7 @@ void Session::reject(const Incoming& message, bool requeue) {
 
 Result<void> Session::publish(Publication publication) {
     NOVALET_TRY(outbox_.add(std::move(publication)));
-    wake();
+    nudge();
     return {};
 }
 
@@ -263,23 +269,47 @@ Milliseconds Session::longest_wait(const Link& link) {
     return span;
 }
 
-void Session::wait_for_work(const Link& link) {
+/// Lets a wake-up pass when there were few of late, and waits for its turn otherwise.
+void Session::keep_pace() {
+    const auto now = system_clock().monotonic();
+    if (next_wakeup_ > now)
+        std::this_thread::sleep_for(next_wakeup_ - now); // at most one interval
+    next_wakeup_ = std::max(next_wakeup_, now - wakeup_interval * prompt_wakeups) + wakeup_interval;
+}
+
+void Session::wait_for_work(Link& link) {
     const bool full = unsettled_bytes_ > options_.max_unsettled;
     if (!full && link.buffered())
         return;
+    keep_pace();
+    sleeps_ = true; // before the queues are looked at: what comes later finds it and wakes
     std::array<pollfd, 2> waits{pollfd{wake_fd_, POLLIN, 0}, pollfd{link.socket(), POLLIN, 0}};
     // While memory is full, what has come is worked on first; the kernel holds the rest.
     poll(waits.data(), full ? 1 : 2, static_cast<int>(longest_wait(link).count()));
-    drain_eventfd(wake_fd_);
+    sleeps_ = false;
+    if (waits[0].revents != 0)
+        drain_eventfd(wake_fd_);
+    if (waits[1].revents != 0)
+        link.expect_input();
 }
 
 Result<void> Session::settle(Link& link, const Command& command) {
     if (command.generation != generation_)
         return {};
     unsettled_bytes_ -= std::min(unsettled_bytes_, command.bytes);
-    if (command.kind == CommandKind::Acknowledge)
+    if (command.kind == CommandKind::Acknowledge) {
+        if (unsettled_.acknowledge(command.tag))
+            return {}; // with the others
         return link.ack(consume_channel_, command.tag);
+    }
+    unsettled_.rejected(command.tag);
     return link.reject(consume_channel_, command.tag, command.kind == CommandKind::Requeue);
+}
+
+Result<void> Session::acknowledge_settled(Link& link) {
+    for (const auto& [tag, multiple] : unsettled_.take())
+        NOVALET_TRY(link.ack(consume_channel_, tag, multiple));
+    return {};
 }
 
 Result<void> Session::obey_commands(Link& link) {
@@ -309,12 +339,13 @@ Result<void> Session::obey_commands(Link& link) {
             break;
         }
     }
-    return {};
+    return acknowledge_settled(link);
 }
 
 /// What cannot be declared first fails alone; a lost connection keeps the publication.
 Result<void> Session::send_publications(Link& link) {
-    while (!blocked_) {
+    std::optional<Link::Packing> packing;
+    for (int count = 0; count < publications_at_once && !blocked_; ++count) {
         auto entry = outbox_.take();
         if (!entry)
             return {};
@@ -323,13 +354,17 @@ Result<void> Session::send_publications(Link& link) {
             const std::string key = cat(wanted.exchange.name, '\n', wanted.queue.name);
             if (declared_.count(key) > 0)
                 continue;
+            packing.reset();
             sent = declare(link, wanted, false);
             if (!sent)
                 break;
             declared_.insert(key);
         }
-        if (sent)
+        if (sent) {
+            if (!packing)
+                packing.emplace(link);
             sent = link.publish(publish_channel_, entry->publication.message);
+        }
         if (sent) {
             outbox_.sent(std::move(*entry));
         } else if (link.alive()) {

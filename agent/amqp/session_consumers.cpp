@@ -91,6 +91,7 @@ Result<void> Session::declare(Link& link, const Declaration& wanted, bool expend
 Result<void> Session::open_consume_channel(Link& link) {
     ++generation_; // delivery tags start anew
     unsettled_bytes_ = 0;
+    unsettled_.clear();
     NOVALET_TRY(open_channel(link, consume_channel_));
     if (options_.prefetch > 0)
         NOVALET_TRY(link.set_prefetch(consume_channel_, std::min(options_.prefetch, 65535U)));
@@ -188,6 +189,7 @@ Result<void> Session::deliver(Link& link, Delivery delivery) {
         incoming.body = std::move(delivery.body);
         incoming.redelivered = delivery.redelivered;
         unsettled_bytes_ += incoming.bytes;
+        unsettled_.delivered(incoming.tag);
         consumer.subscription->on_message(std::move(incoming));
         return {};
     }

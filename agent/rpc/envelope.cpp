@@ -142,11 +142,6 @@ std::optional<ReturnAddress> return_address(const Json& message) {
 
 Result<Request> parse_request(Json message) {
     Request request;
-    Json keys = Json::object();
-    for (const auto& [key, value] : message.members())
-        if (key.starts_with(context_prefix))
-            keys.set(key.substr(context_prefix.size()), value);
-    request.context = Context(std::move(keys));
     for (const auto& [key, target] : {std::pair{"method", &request.method},
                                       std::pair{"version", &request.version},
                                       std::pair{"namespace", &request.name_space},
@@ -164,10 +159,17 @@ Result<Request> parse_request(Json message) {
     const auto monitor = message["_timeout"].as_int();
     if (monitor > 0 && monitor <= longest_monitor.count())
         request.monitor = std::chrono::seconds(monitor);
-    if (message.contains("args"))
+    if (message["args"].is_object())
         request.args = std::move(message.member("args"));
-    if (!request.args.is_object())
-        request.args = Json::object();
+    auto members = std::move(message).members();
+    Json::Object keys; // the same nodes under shorter names, which keep their order
+    for (auto next = members.lower_bound(context_prefix);
+         next != members.end() && next->first.starts_with(context_prefix);) {
+        auto node = members.extract(next++);
+        node.key().erase(0, context_prefix.size());
+        keys.insert(keys.end(), std::move(node));
+    }
+    request.context = Context(std::move(keys));
     return request;
 }
 

@@ -33,16 +33,18 @@ Server::~Server() {
 void Server::start() {
     thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
     const auto take = [this](amqp::Incoming message) {
+        bool first = false;
         {
             const std::lock_guard lock(mutex_);
             if (!stopped_) {
+                first = inbox_.empty(); // otherwise the accept thread is not waiting
                 inbox_.push_back(std::move(message));
                 message.tag = 0;
             }
         }
         if (message.tag != 0)
             session_.reject(message, true);
-        else
+        else if (first)
             changed_.notify_all();
     };
     for (auto subscription : {topic_queue(topic_, topology_),
@@ -154,7 +156,9 @@ void Server::accept(const amqp::Incoming& message) {
         metrics::counter("novalet_rpc_duplicates_total", "Requests that came twice").add();
         return;
     }
-    metrics::counter("novalet_rpc_requests_total", "Requests taken").add();
+    static metrics::Series& taken =
+        metrics::counter("novalet_rpc_requests_total", "Requests taken");
+    taken.add();
     auto responder = replier_.responder_for(*request);
     dispatcher_.dispatch(std::move(*request), std::move(responder));
 }
