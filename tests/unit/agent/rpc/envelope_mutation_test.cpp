@@ -160,9 +160,9 @@ TEST(EnvelopeMutation, BytesAreUnderstoodOrRefusedWithAReason) {
     const std::string inside = message.dump();
     std::mt19937 random(4711); // NOLINT: the same messages every time
     Verdicts verdicts;
-    for (int i = 0; i < 5000; ++i) // every other time where the envelope does not see it
+    for (int i = 0; i < 2500; ++i) // every other time where the envelope does not see it
         verdicts.ask(i % 2 == 0 ? damaged(body, random) : enveloped(damaged(inside, random)));
-    EXPECT_GT(verdicts.understood, 100U) << "the damage is too heavy to test anything";
+    EXPECT_GT(verdicts.understood, 50U) << "the damage is too heavy to test anything";
     EXPECT_GT(verdicts.refused, 1000U);
 }
 
@@ -174,7 +174,7 @@ TEST(EnvelopeMutation, RecordedRequestsWithOtherContentAreUnderstoodOrRefused) {
     for (const auto& request : recorded) {
         verdicts.ask(wrap(request));
         const std::string body = wrap(request);
-        for (int i = 0; i < 10; ++i) {
+        for (int i = 0; i < 4; ++i) {
             Json message = request;
             mutate(message, random);
             verdicts.ask(wrap(message));
@@ -196,17 +196,18 @@ TEST(EnvelopeMutation, DepthAndNumberOfValuesAreBounded) {
     };
     const std::size_t most = message_limits.max_depth - 2; // the message and its args are two
     EXPECT_TRUE(unwrap(enveloped(nested(most))));
-    for (const std::size_t levels : {most + 1, std::size_t{200'000}})
+    for (const std::size_t levels : {most + 1, std::size_t{5'000}})
         for (const auto& body : {nested(levels), enveloped(nested(levels))}) {
             const auto content = unwrap(body);
             ASSERT_FALSE(content) << levels;
             EXPECT_EQ(content.error().code, Code::InvalidArgument);
             EXPECT_NE(content.error().text.find("deeper than 100"), std::string::npos);
         }
-    std::string many = R"({"method":"m","args":{"a":[0)";
+    std::string many =
+        R"({"oslo.version":"2.0","oslo.message":"{\"method\":\"m\",\"args\":{\"a\":[0)";
     for (std::size_t i = 0; i < message_limits.max_values; ++i)
         many += ",0";
-    const auto content = unwrap(enveloped(many + "]}}"));
+    const auto content = unwrap(many + R"(]}}"})");
     ASSERT_FALSE(content);
     EXPECT_NE(content.error().text.find("more than 1000000 values"), std::string::npos);
 }
