@@ -1,9 +1,5 @@
 // The disks of a guest with the real qemu-img, mkfs and genisoimage.
-#include "agent/core/file.hpp"
-#include "agent/core/json.hpp"
-#include "hypervisor/storage/instance_files.hpp"
-#include "tests/support/fake_images.hpp"
-#include "tests/support/temporary_folder.hpp"
+#include "tests/support/instance_folder.hpp"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -18,12 +14,11 @@ using testing::HasSubstr;
 using testing::UnorderedElementsAre;
 
 constexpr std::uint64_t mib = std::uint64_t{1} << 20U;
-const InstanceUuid uuid("87c8a4c6-c059-466c-966f-f61b0316c04c");
-const std::string image_id = "1a7b763d-3c00-4365-b0ce-e0fb3df0c7c4";
 const std::string base_name = "a2167934a6cfe3e7106837132dd1e4977684cd07"; // its sha1
 
-class GuestDisks : public testing::Test {
+class GuestDisks : public tests::InstanceFolderTest {
   protected:
+    GuestDisks() : InstanceFolderTest(system_processes()) {}
     void SetUp() override {
         for (const char* program : {"qemu-img", "mkfs.vfat", "mkfs.ext4", "genisoimage"}) {
             ProcessRequest probe;
@@ -32,31 +27,9 @@ class GuestDisks : public testing::Test {
                 !ran && ran.error().code == Code::NotFound)
                 GTEST_SKIP() << program << " is not installed";
         }
-        guest_.uuid = uuid;
-        guest_.image.id = image_id;
         images_.content = std::string(2 * mib, 'i');
     }
 
-    InstanceFiles& files() {
-        if (!files_) {
-            cache_options_.instances_path = folder_.path();
-            file_options_.instances_path = folder_.path();
-            cache_.emplace(cache_options_, system_processes());
-            EXPECT_TRUE(cache_->prepare());
-            files_.emplace(file_options_, *cache_, system_processes());
-        }
-        return *files_;
-    }
-    void add(DiskSource source, const std::string& name, std::uint64_t bytes) {
-        DiskSpec disk;
-        disk.source = source;
-        disk.file_name = name;
-        disk.size_bytes = bytes;
-        disk.filesystem = "vfat";
-        guest_.disks.push_back(disk);
-    }
-    Result<void> create() { return files().create(guest_, images_, {}); }
-    [[nodiscard]] fs::path home() const { return folder_.path() / uuid.str(); }
     [[nodiscard]] static DiskInfo info(const fs::path& disk, const std::string& format) {
         const auto got = QemuImg(system_processes()).info(disk, format);
         EXPECT_TRUE(got) << got.error().text;
@@ -69,22 +42,6 @@ class GuestDisks : public testing::Test {
         EXPECT_TRUE(done) << done.error().text;
         return done ? done->out : std::string();
     }
-    [[nodiscard]] Json disk_info() const {
-        return Json::parse(read_file(home() / "disk.info").value_or("")).value_or(Json());
-    }
-    static unsigned mode(const fs::path& path) {
-        struct stat about {};
-        EXPECT_EQ(stat(path.c_str(), &about), 0) << path;
-        return about.st_mode & 07777U;
-    }
-
-    tests::TemporaryFolder folder_;
-    tests::FakeImages images_;
-    GuestSpec guest_;
-    CacheOptions cache_options_;
-    InstanceFilesOptions file_options_;
-    std::optional<ImageCache> cache_;
-    std::optional<InstanceFiles> files_;
 };
 
 TEST_F(GuestDisks, OverlaysStandOnTheCache) {
@@ -129,7 +86,7 @@ TEST_F(GuestDisks, ALostBaseIsFetchedAnew) {
 }
 
 TEST_F(GuestDisks, RawDisksAreGrownCopies) {
-    file_options_.copy_on_write = false;
+    options_.copy_on_write = false;
     add(DiskSource::Image, "disk", 16 * mib);
     const auto made = create();
     ASSERT_TRUE(made) << made.error().text;
@@ -165,7 +122,7 @@ TEST_F(GuestDisks, AnUnconvertedQcow2ImageIsABaseAsItIs) {
 }
 
 TEST_F(GuestDisks, PreallocationTakesTheRoom) {
-    file_options_.preallocate = true;
+    options_.preallocate = true;
     add(DiskSource::Image, "disk", 16 * mib);
     ASSERT_TRUE(create());
     struct stat about {};
@@ -214,7 +171,7 @@ TEST_F(GuestDisks, AVfatConfigDriveHoldsItsFiles) {
 }
 
 TEST_F(GuestDisks, TheRawDiskOfAGuestIsNeverTakenForQcow2) {
-    file_options_.copy_on_write = false;
+    options_.copy_on_write = false;
     add(DiskSource::Image, "disk", 16 * mib);
     ASSERT_TRUE(create());
     // The guest writes a header that claims a TiB.

@@ -1,10 +1,7 @@
 #include "hypervisor/storage/instance_files.hpp"
 
-#include "agent/core/file.hpp"
-#include "agent/core/json.hpp"
-#include "tests/support/fake_images.hpp"
 #include "tests/support/fake_processes.hpp"
-#include "tests/support/temporary_folder.hpp"
+#include "tests/support/instance_folder.hpp"
 
 #include <fcntl.h>
 #include <fstream>
@@ -22,12 +19,6 @@ using testing::IsEmpty;
 using testing::UnorderedElementsAre;
 
 constexpr std::uint64_t gib = std::uint64_t{1} << 30U;
-const InstanceUuid uuid("87c8a4c6-c059-466c-966f-f61b0316c04c");
-
-unsigned mode(const fs::path& path) {
-    struct stat about {};
-    return stat(path.c_str(), &about) == 0 ? about.st_mode & 07777U : 0;
-}
 
 /// Stands in for qemu-img, mkfs and genisoimage: the file that they would make is there.
 Result<ProcessOutcome> make_output(const ProcessRequest& request) {
@@ -40,34 +31,14 @@ Result<ProcessOutcome> make_output(const ProcessRequest& request) {
     return ProcessOutcome();
 }
 
-class InstanceFilesTest : public testing::Test {
+/// The member of a base, so that it lives before the folder that uses it.
+struct Programs {
+    tests::FakeProcesses processes_;
+};
+
+class InstanceFilesTest : protected Programs, public tests::InstanceFolderTest {
   protected:
-    void SetUp() override {
-        processes_.answer = make_output;
-        guest_.uuid = uuid;
-        guest_.image.id = "1a7b763d-3c00-4365-b0ce-e0fb3df0c7c4";
-    }
-    InstanceFiles& files() {
-        if (!files_) {
-            CacheOptions cache;
-            cache.instances_path = folder_.path();
-            options_.instances_path = folder_.path();
-            cache_.emplace(cache, processes_);
-            EXPECT_TRUE(cache_->prepare());
-            files_.emplace(options_, *cache_, processes_);
-        }
-        return *files_;
-    }
-    void add(DiskSource source, const std::string& name, std::uint64_t bytes) {
-        DiskSpec disk;
-        disk.source = source;
-        disk.file_name = name;
-        disk.size_bytes = bytes;
-        disk.filesystem = "vfat";
-        guest_.disks.push_back(disk);
-    }
-    Result<void> create() { return files().create(guest_, images_, {}); }
-    [[nodiscard]] fs::path home() const { return folder_ / uuid.str(); }
+    InstanceFilesTest() : InstanceFolderTest(processes_) { processes_.answer = make_output; }
     [[nodiscard]] std::vector<std::string> names() const {
         std::vector<std::string> out;
         std::error_code error;
@@ -85,17 +56,6 @@ class InstanceFilesTest : public testing::Test {
         const Fd file(open(path(name).c_str(), O_WRONLY | O_CREAT, 0644));
         ASSERT_EQ(ftruncate(file.get(), static_cast<off_t>(size)), 0);
     }
-    [[nodiscard]] Json disk_info() const {
-        return Json::parse(read_file(home() / "disk.info").value_or("")).value_or(Json());
-    }
-
-    tests::TemporaryFolder folder_;
-    tests::FakeProcesses processes_;
-    tests::FakeImages images_;
-    InstanceFilesOptions options_;
-    GuestSpec guest_;
-    std::optional<ImageCache> cache_;
-    std::optional<InstanceFiles> files_;
 };
 
 TEST_F(InstanceFilesTest, TheLayoutIsNovas) {
