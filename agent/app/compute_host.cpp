@@ -18,7 +18,7 @@ namespace {
 constexpr const char* binary = "nova-compute"; ///< what Service records and schedulers know
 constexpr const char* automatic = "AUTO: ";    ///< marks a disable that is ours to take back
 constexpr std::size_t network_threads = 16;
-constexpr std::size_t periodic_threads = 8; ///< as many as there are periodic tasks
+constexpr std::size_t periodic_threads = 9; ///< as many as there are periodic tasks
 constexpr const char* link_lane = "link of the hypervisor";
 constexpr std::size_t task_threads_beside_builds = 64;
 constexpr Seconds close_patience{5};
@@ -196,6 +196,8 @@ Result<void> ComputeHost::compose() {
         *services_,
         tasks::UpkeepOptions{config_.running_deleted_instance.action,
                              config_.running_deleted_instance.timeout});
+    evacuations_ = std::make_unique<tasks::Evacuations>(*services_);
+    interrupted_builds_ = std::make_unique<tasks::InterruptedBuilds>(*services_);
     router_ = std::make_unique<tasks::Router>(*services_, objects::releases().back().rpc_version());
     NOVALET_ASSIGN(const auto amqp, amqp_options(config_));
     NOVALET_ASSIGN(const auto topology, topology_options(config_));
@@ -262,9 +264,13 @@ void ComputeHost::start_periodic() {
     add("running_deleted", every.running_deleted_instance_poll, soon, [&upkeep] {
         upkeep.remove_running_deleted();
     });
-    add("finish_deletes", every.instance_delete, fuzzy(every.instance_delete), [&upkeep] {
+    add("finish_deletes", every.instance_delete, fuzzy(every.instance_delete), [this, &upkeep] {
         upkeep.finish_deletes();
         upkeep.clean_console_tokens();
+        evacuations_->carry_on();
+    });
+    add("interrupted_builds", tasks::InterruptedBuilds::grace, soon, [this] {
+        interrupted_builds_->turn();
     });
     if (config_.hypervisor.kind == config::HypervisorKind::Libvirt)
         add("image_cache",
@@ -283,9 +289,11 @@ Result<void> ComputeHost::start() {
     NOVALET_TRY(check_guests());
     NOVALET_TRY(register_service());
     NOVALET_TRY(tracker_->start());
-    // What was accepted before goes first; then servers that no entry explains; then new work.
-    NOVALET_ASSIGN(const auto carried_on, router_->recover());
-    tasks::repair_instances(*services_);
+    // Guests of servers that live elsewhere by now go before anything could start them; then what
+    // was accepted before; then servers that no entry explains; then new work.
+    NOVALET_ASSIGN(const auto elsewhere, evacuations_->begin());
+    NOVALET_ASSIGN(const auto carried_on, router_->recover(elsewhere));
+    tasks::repair_instances(*services_, elsewhere);
     serving_ = true;
     start_servers();
     heartbeat();

@@ -6,6 +6,8 @@
 #include "agent/journal/journal.hpp"
 #include "agent/rpc/server.hpp"
 #include "agent/tasks/bus_notifier.hpp"
+#include "agent/tasks/evacuations.hpp"
+#include "agent/tasks/interrupted_builds.hpp"
 #include "agent/tasks/nova_peers.hpp"
 #include "agent/tasks/periodic.hpp"
 #include "agent/tasks/resource_tracker.hpp"
@@ -73,6 +75,8 @@ class ComputeHost {
     std::unique_ptr<tasks::ResourceTracker> tracker_;
     std::unique_ptr<tasks::Services> services_;
     std::unique_ptr<tasks::Upkeep> upkeep_;
+    std::unique_ptr<tasks::Evacuations> evacuations_;
+    std::unique_ptr<tasks::InterruptedBuilds> interrupted_builds_;
     std::unique_ptr<tasks::Router> router_;
     /// A connection for each topic: stopping one leaves the other.
     std::unique_ptr<amqp::Session> requests_, alt_requests_;

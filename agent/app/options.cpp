@@ -152,6 +152,8 @@ tasks::TaskOptions task_options(const config::Config& config, const objects::Rel
     out.shutdown_retry_interval = config.shutdown.guest_retry_interval;
     out.resume_guests_state_on_host_boot = config.compute.resume_guests_state_on_host_boot;
     out.track_instance_changes = config.compute.track_instance_changes;
+    if (config.hypervisor.kind == config::HypervisorKind::Libvirt)
+        out.instances_path = config.instances_path;
     out.vnc_enabled = config.vnc.enabled;
     out.novncproxy_base_url = config.vnc.novncproxy_base_url;
     out.console_token_ttl = config.vnc.token_ttl;

@@ -294,6 +294,28 @@ Result<void> Placement::move_allocations(const rpc::Context& context,
     }
 }
 
+Result<void> Placement::remove_from_allocation(const rpc::Context& context,
+                                               const std::string& consumer,
+                                               const std::string& root) {
+    NOVALET_ASSIGN(
+        const Json tree,
+        json_of(
+            "provider tree",
+            send(context, "1.14", "GET", "/resource_providers?in_tree=" + percent_encode(root))));
+    for (unsigned attempt = 1;; ++attempt) {
+        NOVALET_ASSIGN(auto held, allocations(context, consumer));
+        const auto before = held.by_provider.size();
+        for (const auto& provider : tree["resource_providers"].items())
+            held.by_provider.erase(provider["uuid"].as_string());
+        if (held.by_provider.size() == before)
+            return {};
+        auto put = put_allocations(context, consumer, held);
+        if (put || put.error().code != Code::Conflict || attempt >= attempts ||
+            !service_.pause(attempt * conflict_pause))
+            return put;
+    }
+}
+
 Result<void> Placement::delete_allocation(const rpc::Context& context,
                                           const std::string& consumer) {
     NOVALET_ASSIGN(const auto response,

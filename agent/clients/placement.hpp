@@ -80,6 +80,11 @@ class Placement {
     [[nodiscard]] Result<void> move_allocations(const rpc::Context& context,
                                                 const std::string& source,
                                                 const std::string& target);
+    /// What the consumer holds of `root` and the providers below it is taken out of its
+    /// allocations; ok when that is nothing. In up to four attempts when others write the consumer.
+    [[nodiscard]] Result<void> remove_from_allocation(const rpc::Context& context,
+                                                      const std::string& consumer,
+                                                      const std::string& root);
     /// Removed by force; ok when there is none.
     [[nodiscard]] Result<void> delete_allocation(const rpc::Context& context,
                                                  const std::string& consumer);

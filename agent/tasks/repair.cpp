@@ -227,7 +227,7 @@ void Repair::resume_after_host_boot() {
 
 } // namespace
 
-void repair_instances(Services& services) {
+void repair_instances(Services& services, const std::set<std::string>& elsewhere) {
     const auto context = rpc::Context::admin();
     const auto instances = services.conductor.instances_by_host(
         services.options.host, std::nullopt, what_repair_reads, context);
@@ -238,7 +238,8 @@ void repair_instances(Services& services) {
     }
     for (const auto& instance : *instances) {
         const std::string uuid = instance.text("uuid");
-        if (services.queues.busy(uuid)) // a journal entry takes care of it
+        // A journal entry takes care of it, or it lives on another host.
+        if (elsewhere.contains(uuid) || services.queues.busy(uuid))
             continue;
         services.queues.post(uuid, [&services, instance](const std::stop_token&) {
             Repair(services, instance).run();

@@ -423,6 +423,28 @@ Result<void> ResourceTracker::delete_allocation(const std::string& consumer) {
     return placement_.delete_allocation(rpc::Context::admin(), consumer);
 }
 
+Result<std::string> ResourceTracker::provider_uuid() {
+    const std::lock_guard lock(report_mutex_);
+    if (!provider_)
+        return fail(Code::NotFound, cat("host ", options_.host, " has no compute node record yet"));
+    return provider_->uuid();
+}
+
+Result<void> ResourceTracker::remove_from_allocation(const std::string& consumer,
+                                                     const std::string& node) {
+    if (node != node_name())
+        return fail(
+            Code::NotFound,
+            cat("node ", node, " is none of host ", options_.host, ", which is ", node_name()));
+    NOVALET_ASSIGN(const auto provider, provider_uuid());
+    return placement_.remove_from_allocation(rpc::Context::admin(), consumer, provider);
+}
+
+Result<std::vector<std::string>> ResourceTracker::consumers() {
+    NOVALET_ASSIGN(const auto provider, provider_uuid());
+    return placement_.consumers(rpc::Context::admin(), provider);
+}
+
 Result<void> ResourceTracker::set_enabled(bool enabled) {
     const std::lock_guard lock(report_mutex_);
     disabled_ = !enabled;

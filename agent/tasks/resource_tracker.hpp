@@ -64,6 +64,9 @@ class ResourceTracker final : public Resources {
     void update(const objects::Object& instance) override;
     void build_finished(bool ok) override;
     [[nodiscard]] Result<void> delete_allocation(const std::string& consumer) override;
+    [[nodiscard]] Result<void> remove_from_allocation(const std::string& consumer,
+                                                      const std::string& node) override;
+    [[nodiscard]] Result<std::vector<std::string>> consumers() override;
     [[nodiscard]] Result<void> set_enabled(bool enabled) override;
 
   private:
@@ -74,6 +77,8 @@ class ResourceTracker final : public Resources {
     [[nodiscard]] Result<void> read_claims(const rpc::Context& context);
     [[nodiscard]] Result<void> report(const rpc::Context& context, bool with_placement);
     [[nodiscard]] Result<void> sync_placement(const rpc::Context& context);
+    /// Uuid of the node's provider; NotFound before there is a node.
+    [[nodiscard]] Result<std::string> provider_uuid();
     void leave_books();
     void report_soon();
     void set_facts(objects::Object& node) const;

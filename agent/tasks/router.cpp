@@ -4,6 +4,7 @@
 #include "agent/core/text.hpp"
 #include "agent/tasks/build_undo.hpp"
 #include "agent/tasks/queries.hpp"
+#include "agent/tasks/shared_storage.hpp"
 
 #include <array>
 
@@ -12,6 +13,7 @@ namespace {
 
 constexpr unsigned most_attempts = 3; ///< processes that may die over one request
 constexpr const char* given_up = "the agent died over it several times";
+constexpr const char* gone_elsewhere = "the server was evacuated to another host";
 
 std::string instance_of(const rpc::Request& request) {
     return object_data(request.args["instance"])["uuid"].as_string();
@@ -222,6 +224,8 @@ void Router::add_methods(const std::string& rpc_version) {
     methods.push_back(query("get_vnc_console", {"console_type", "instance"}, {}, get_vnc_console));
     methods.push_back(query(
         "validate_console_port", {"instance", "port", "console_type"}, {}, validate_console_port));
+    methods.push_back(query(
+        "check_instance_shared_storage", {"data"}, {"instance"}, check_instance_shared_storage));
     methods.push_back(query("get_host_uptime", {}, {}, get_host_uptime));
     methods.push_back(query("set_host_enabled", {"enabled"}, {}, set_host_enabled));
     rpc::Method events;
@@ -267,7 +271,7 @@ void Router::dispatch(rpc::Request request, rpc::Responder responder) {
     table_.dispatch(std::move(request), std::move(responder));
 }
 
-Result<std::size_t> Router::recover() {
+Result<std::size_t> Router::recover(const std::set<std::string>& elsewhere) {
     NOVALET_ASSIGN(auto entries, services_.journal.open_entries());
     for (auto& entry : entries) {
         auto request = from_journal(entry.request);
@@ -276,6 +280,12 @@ Result<std::size_t> Router::recover() {
         const Progress progress = entry.step.empty()
                                       ? Progress(services_.journal, entry.id)
                                       : Progress(services_.journal, entry.id, entry.step);
+        if (elsewhere.contains(instance_of(request))) {
+            log::warning("an accepted request is given up: its server was evacuated",
+                         {{"method", request.method}, {"instance", instance_of(request)}});
+            progress.finish(journal::Outcome::Abandoned, gone_elsewhere);
+            continue;
+        }
         if (!method || entry.attempts > most_attempts) {
             log::error("an accepted request is given up",
                        {{"method", request.method},

@@ -6,6 +6,8 @@
 #include "agent/tasks/services.hpp"
 
 #include <atomic>
+#include <set>
+#include <string>
 
 namespace novalet::tasks {
 
@@ -16,8 +18,10 @@ class Router final : public rpc::Dispatcher {
 
     [[nodiscard]] Result<Admission> accept(const rpc::Request& request) override;
     void dispatch(rpc::Request request, rpc::Responder responder) override;
-    /// Carries on what earlier processes accepted and did not finish; before any new request.
-    [[nodiscard]] Result<std::size_t> recover();
+    /// Carries on what earlier processes accepted and did not finish; before any new request. What
+    /// was accepted for servers of `elsewhere`, which were evacuated from here, is given up: it
+    /// would start their guests a second time.
+    [[nodiscard]] Result<std::size_t> recover(const std::set<std::string>& elsewhere = {});
 
   private:
     void add_methods(const std::string& rpc_version);

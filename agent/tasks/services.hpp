@@ -11,6 +11,7 @@
 #include "agent/tasks/operation.hpp"
 #include "hypervisor/hypervisor.hpp"
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -56,6 +57,12 @@ class Resources {
     virtual void build_finished(bool ok) = 0;
     /// The allocation of a consumer is removed from Placement (forced). Ok when there is none.
     [[nodiscard]] virtual Result<void> delete_allocation(const std::string& consumer) = 0;
+    /// What the consumer holds of this host is given back; what it holds elsewhere stays. `node`:
+    /// the host's node as records name it; NotFound when it is not ours. Ok when nothing is held.
+    [[nodiscard]] virtual Result<void> remove_from_allocation(const std::string& consumer,
+                                                              const std::string& node) = 0;
+    /// Uuids of servers and migrations that hold something of this host in Placement.
+    [[nodiscard]] virtual Result<std::vector<std::string>> consumers() = 0;
     /// Service enabled / disabled: the trait COMPUTE_STATUS_DISABLED follows.
     [[nodiscard]] virtual Result<void> set_enabled(bool enabled) = 0;
 };
@@ -99,7 +106,8 @@ struct TaskOptions {
     std::string dhcp_domain = "novalocal";
     std::string virt_type = "kvm";
     bool resume_guests_state_on_host_boot = false;
-    Milliseconds retry_pause{5000}; ///< before an operation starts over, see Router
+    std::filesystem::path instances_path; ///< empty: the host has no files of guests
+    Milliseconds retry_pause{5000};       ///< before an operation starts over, see Router
 };
 
 struct Services {

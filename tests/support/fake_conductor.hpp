@@ -54,11 +54,22 @@ class FakeConductor final : public rpc::Caller {
         const std::lock_guard lock(mutex_);
         instances_.erase(uuid);
     }
+    /// Fields of a Migration.
+    void put_migration(const Json& data) {
+        const std::lock_guard lock(mutex_);
+        migrations_[data["id"].as_int()] = data;
+    }
+    [[nodiscard]] Json migration(std::int64_t id) const {
+        const std::lock_guard lock(mutex_);
+        const auto found = migrations_.find(id);
+        return found == migrations_.end() ? Json() : found->second;
+    }
     void put_mappings(const std::string& uuid, Json primitives) {
         const std::lock_guard lock(mutex_);
         mappings_[uuid] = std::move(primitives);
     }
-    /// Answer of class actions on records that this fake does not keep: "Service.get_by_args", ….
+    /// Answer of class actions on records that this fake does not keep: "Service.get_by_args", …,
+    /// and of calls to other hosts: "call c2 check_instance_shared_storage".
     void answer(const std::string& call, Json result) {
         const std::lock_guard lock(mutex_);
         answers_[call] = std::move(result);
@@ -123,12 +134,14 @@ class FakeConductor final : public rpc::Caller {
     }
 
     // The bus.
-    [[nodiscard]] Result<Json> call(const rpc::Target& /*target*/,
+    [[nodiscard]] Result<Json> call(const rpc::Target& target,
                                     const std::string& method,
                                     Json args,
                                     const rpc::Context& context,
                                     const rpc::CallOptions& /*options*/ = {}) override {
-        const std::string name = name_of(method, args);
+        const bool to_host = target.topic == "compute";
+        const std::string name =
+            to_host ? cat("call ", target.server, ' ', method) : name_of(method, args);
         if (before)
             before(name);
         const std::lock_guard lock(mutex_);
@@ -137,6 +150,11 @@ class FakeConductor final : public rpc::Caller {
         const auto planned = next_failure(name);
         if (planned && !planned->carried_out)
             return Failure(planned->error);
+        if (to_host) {
+            diary_.note(name);
+            const auto found = answers_.find(name);
+            return found == answers_.end() ? Result<Json>(Failure(no_answer())) : found->second;
+        }
         auto done =
             method == "object_action" ? object_action(args, context) : class_action(args, context);
         diary_.note(done ? name : cat(name, " ! ", done.error().exception));
@@ -329,6 +347,12 @@ class FakeConductor final : public rpc::Caller {
             written_[object["nova_object.name"].as_string()] = data;
             return answer_of(Json::object());
         }
+        if (name == "Migration.save") {
+            Json& record = migrations_.at(data["id"].as_int());
+            for (const auto& field : object["nova_object.changes"].items())
+                record.set(field.as_string(), data[field.as_string()]);
+            return answer_of(Json::object());
+        }
         if (name == "BlockDeviceMapping.save")
             return answer_of(Json::object());
         unknown_.push_back(name);
@@ -376,6 +400,13 @@ class FakeConductor final : public rpc::Caller {
             return list_of("InstanceList", instances_where(here, expected));
         if (name == "InstanceList.get_by_filters")
             return list_of("InstanceList", instances_where(first, expected));
+        if (name == "MigrationList.get_by_filters") {
+            Json out = Json::array();
+            for (const auto& [id, record] : migrations_)
+                if (matches(record, first))
+                    out.push_back(primitive("Migration", "1.7", record));
+            return list_of("MigrationList", std::move(out));
+        }
         if (name == "InstanceList.get_uuids_by_host") {
             Json out = Json::array();
             for (const auto& [uuid, record] : instances_)
@@ -403,6 +434,7 @@ class FakeConductor final : public rpc::Caller {
     Diary& diary_;
     mutable std::mutex mutex_;
     std::map<std::string, Json> instances_;
+    std::map<std::int64_t, Json> migrations_;
     std::map<std::string, Json> mappings_;
     std::map<std::string, Json> answers_;
     std::map<std::string, Json> written_;

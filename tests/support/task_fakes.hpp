@@ -91,6 +91,22 @@ class FakeResources final : public tasks::Resources {
                                      : "resources.delete_allocation");
         return allocation_error ? Result<void>(Failure(*allocation_error)) : Result<void>();
     }
+    [[nodiscard]] Result<void> remove_from_allocation(const std::string& consumer,
+                                                      const std::string& node) override {
+        if (allocation_error || node != host_) {
+            diary_.note("resources.remove_from_allocation fails");
+            return Failure(allocation_error
+                               ? *allocation_error
+                               : Error{Code::NotFound, "another node " + node, "", ""});
+        }
+        diary_.note("resources.remove_from_allocation " + consumer);
+        return {};
+    }
+    Result<std::vector<std::string>> holders = std::vector<std::string>(); ///< consumers() gives it
+    [[nodiscard]] Result<std::vector<std::string>> consumers() override {
+        diary_.note("resources.consumers");
+        return holders;
+    }
     [[nodiscard]] Result<void> set_enabled(bool enabled) override {
         diary_.note(enabled ? "resources.set_enabled true" : "resources.set_enabled false");
         return {};

@@ -251,6 +251,49 @@ TEST_F(MoveTest, OtherWritersOfTheProviderAreWaitedFor) {
     EXPECT_EQ(pauses, 4);
 }
 
+class LeaveTest : public PlacementTest {
+  protected:
+    LeaveTest() {
+        http.on("GET",
+                "/resource_providers?in_tree=here",
+                200,
+                R"({"resource_providers":[{"uuid":"here"},{"uuid":"child"}]})");
+    }
+    void holds(const char* allocations) {
+        http.on("GET",
+                "/allocations/i",
+                200,
+                std::string(R"({"allocations":)") + allocations +
+                    R"(,"project_id":"p","user_id":"u","consumer_generation":3})");
+    }
+};
+
+TEST_F(LeaveTest, WhatIsHeldElsewhereStays) {
+    holds(
+        R"({"here":{"resources":{"VCPU":1}},"child":{"resources":{"NET_BW_EGR_KILOBIT_PER_SEC":1}},
+             "there":{"resources":{"VCPU":1}}})");
+    http.on("PUT", "/allocations/i", 204);
+    ASSERT_TRUE(placement.remove_from_allocation(context, "i", "here"));
+    EXPECT_EQ(http.body_of("PUT", "/allocations/i"),
+              json(R"({"allocations":{"there":{"resources":{"VCPU":1}}},
+                       "project_id":"p","user_id":"u","consumer_generation":3})"));
+}
+
+TEST_F(LeaveTest, NothingHeldHereIsNothingWritten) {
+    holds(R"({"there":{"resources":{"VCPU":1}}})");
+    EXPECT_TRUE(placement.remove_from_allocation(context, "i", "here"));
+    EXPECT_THAT(http.calls(), Not(Contains("PUT /allocations/i")));
+}
+
+TEST_F(LeaveTest, AnotherWriterIsWaitedFor) {
+    holds(R"({"here":{"resources":{"VCPU":1}},"there":{"resources":{"VCPU":1}}})");
+    const Json busy = json(R"({"errors":[{"code":"placement.concurrent_update",
+                              "detail":"consumer generation conflict"}]})");
+    http.on("PUT", "/allocations/i", 409, busy).on("PUT", "/allocations/i", 204);
+    EXPECT_TRUE(placement.remove_from_allocation(context, "i", "here"));
+    EXPECT_EQ(pauses, 1);
+}
+
 TEST_F(PlacementTest, ForcedRemoval) {
     http.on("DELETE", "/allocations/i", 404).on("DELETE", "/allocations/i", 500);
     EXPECT_TRUE(placement.delete_allocation(context, "i"));
