@@ -18,22 +18,6 @@ using model::ThreadPolicy;
 /// Memory beyond this cannot be meant, and keeps KiB far from the limits of 64 bits.
 constexpr std::int64_t max_memory_mib = std::int64_t{1} << 50;
 
-CpuSet::Word free_word(const HostCell& cell, std::size_t at) {
-    const auto& offered = cell.pcpuset.words();
-    const auto& pinned = cell.pinned_cpus.words();
-    if (at >= offered.size())
-        return 0;
-    return at < pinned.size() ? offered[at] & ~pinned[at] : offered[at];
-}
-
-/// CPUs of no sibling set are cores of their own. Rare, so it is only asked when some are missing.
-CpuSet loose_cpus(const HostCell& cell) {
-    CpuSet loose = cell.free_pcpus();
-    for (const CpuSet& core : cell.siblings)
-        loose -= core;
-    return loose;
-}
-
 /// Threads per core that the guest's CPUs get; 0: any free ones, one by one (only prefer).
 /// Empty: impossible.
 std::optional<std::size_t>
@@ -65,8 +49,7 @@ class PairCheck {
               const PairTerms& terms,
               std::vector<std::string>* why)
         : host_(host), cell_(*host.cell), counts_(*host.counts), guest_(guest), terms_(terms),
-          why_(why), pinned_(static_cast<std::int64_t>(guest.pcpuset.size())),
-          floating_(static_cast<std::int64_t>(guest.cpuset.size())) {}
+          why_(why) {}
 
     bool run(std::int64_t& page_size_kib) {
         bool fits = memory(page_size_kib);
@@ -95,7 +78,7 @@ class PairCheck {
         page_size_kib = model::page_size_none;
         if (guest_.page_size_kib != model::page_size_none)
             return requested_pages(kib, page_size_kib);
-        if (!cell_.mempages.empty())
+        if (host_.smallest != nullptr)
             return small_pages(kib);
         const std::int64_t there = guest_.wants_pins()
                                        ? std::min(cell_.memory_mib, cell_.available_memory())
@@ -109,17 +92,10 @@ class PairCheck {
                                                 guest_.wants_pins() ? " free" : " there");
     }
 
-    const PagePool& smallest() const {
-        return *std::min_element(
-            cell_.mempages.begin(), cell_.mempages.end(), [](const PagePool& a, const PagePool& b) {
-                return a.size_kib < b.size_kib;
-            });
-    }
-
     /// A guest without a page request lives in the smallest pages: pinned guests without
     /// overcommit, others below the total.
     bool small_pages(std::int64_t kib) {
-        const PagePool& pool = smallest();
+        const PagePool& pool = *host_.smallest;
         const auto size = static_cast<std::int64_t>(pool.size_kib);
         const std::int64_t there = guest_.wants_pins() ? pool.free() : pool.total;
         if (kib % size != 0)
@@ -149,7 +125,7 @@ class PairCheck {
             return size == guest_.page_size_kib;
         if (guest_.page_size_kib == model::page_size_any)
             return true;
-        const bool is_smallest = pool.size_kib == smallest().size_kib;
+        const bool is_smallest = pool.size_kib == host_.smallest->size_kib;
         return is_smallest == (guest_.page_size_kib == model::page_size_small);
     }
 
@@ -185,12 +161,15 @@ class PairCheck {
                             " free",
                             free_pages(host_, pool) < pool.free() ? " in the kernel" : "");
         }
-        return text.empty() ? cat("has no ", model::page_size_text(guest_.page_size_kib), " pages")
-                            : text;
+        if (!text.empty())
+            return text;
+        return cell_.mempages.empty()
+                   ? "has no page pools"
+                   : cat("has no ", model::page_size_text(guest_.page_size_kib), " pages");
     }
 
     bool pins() {
-        const std::int64_t wanted = pinned_ + terms_.reserved;
+        const std::int64_t wanted = terms_.pinned + terms_.reserved;
         if (wanted > counts_.dedicated() || wanted > counts_.free_dedicated())
             return no(need_cpus(), counts_.free_dedicated(), " of ", counts_.dedicated(), " free");
         if (wanted == 0)
@@ -198,11 +177,11 @@ class PairCheck {
         const ThreadPolicy policy = guest_.thread_policy.value_or(ThreadPolicy::Prefer);
         if (policy == ThreadPolicy::Isolate)
             return isolated(wanted);
-        if (policy == ThreadPolicy::Prefer || pinned_ == 0)
+        if (policy == ThreadPolicy::Prefer || terms_.pinned == 0)
             return true;
         if (counts_.threads() <= 1)
             return no("needs cores with threads (cpu_thread_policy require), has none");
-        return threads_per_core(counts_, pinned_, policy).has_value() ||
+        return threads_per_core(counts_, terms_.pinned, policy).has_value() ||
                no(need_cpus(),
                   "thread siblings are free on ",
                   counts_.cores_with(2),
@@ -222,22 +201,22 @@ class PairCheck {
 
     std::string need_cpus() const {
         return cat("needs ",
-                   pinned_,
+                   terms_.pinned,
                    " dedicated CPUs",
                    terms_.reserved != 0 ? " and 1 for the emulator, " : ", ");
     }
 
     bool shared() {
         bool fits = true;
-        if (floating_ > counts_.shared())
-            fits = no("needs ", floating_, " shared CPUs, has ", counts_.shared());
+        if (terms_.floating > counts_.shared())
+            fits = no("needs ", terms_.floating, " shared CPUs, has ", counts_.shared());
         if (terms_.limits == nullptr)
             return fits;
         const double cpu_limit =
             static_cast<double>(counts_.shared()) * terms_.limits->cpu_allocation_ratio;
-        if (static_cast<double>(cell_.cpu_usage + floating_) > cpu_limit)
+        if (static_cast<double>(cell_.cpu_usage + terms_.floating) > cpu_limit)
             fits = no("needs ",
-                      floating_,
+                      terms_.floating,
                       " shared vCPUs, ",
                       cell_.cpu_usage,
                       " used, limit ",
@@ -261,23 +240,22 @@ class PairCheck {
     const GuestCell& guest_;
     const PairTerms& terms_;
     std::vector<std::string>* why_;
-    std::int64_t pinned_;
-    std::int64_t floating_;
 };
 
 /// Calls f(free threads of the core, are they all of a largest core) in sibling order until it
-/// returns false.
-template <class F> void for_each_core(const CellView& host, F&& f) {
-    std::vector<unsigned> free;
-    free.reserve(host.counts->threads());
+/// returns false. CPUs of no sibling set come last, each a core of its own.
+template <class F> void for_each_core(const CellView& host, const CpuSet& free, F&& f) {
+    std::vector<unsigned> threads;
+    threads.reserve(host.counts->threads());
     const auto take = [&](std::size_t at, CpuSet::Word cpus) {
-        for (CpuSet::Word word = cpus & free_word(*host.cell, at); word != 0; word &= word - 1)
-            free.push_back(static_cast<unsigned>(at * CpuSet::word_bits) +
-                           static_cast<unsigned>(std::countr_zero(word)));
+        const CpuSet::Word there = at < free.words().size() ? free.words()[at] : 0;
+        for (CpuSet::Word word = cpus & there; word != 0; word &= word - 1)
+            threads.push_back(static_cast<unsigned>(at * CpuSet::word_bits) +
+                              static_cast<unsigned>(std::countr_zero(word)));
     };
     const auto& cores = host.counts->cores();
     for (std::size_t i = 0; i < cores.size(); ++i) {
-        free.clear();
+        threads.clear();
         if (cores[i].cpus != 0) {
             take(cores[i].word, cores[i].cpus);
         } else {
@@ -285,58 +263,65 @@ template <class F> void for_each_core(const CellView& host, F&& f) {
             for (std::size_t at = 0; at < words.size(); ++at)
                 take(at, words[at]);
         }
-        if (!f(free, free.size() == host.counts->threads()))
+        if (!f(threads, threads.size() == host.counts->threads()))
             return;
     }
+    CpuSet loose = free;
+    for (const CpuSet& core : host.cell->siblings)
+        loose -= core;
     bool more = true;
-    loose_cpus(*host.cell).for_each([&](unsigned cpu) {
-        free.assign(1, cpu);
-        more = more && f(free, host.counts->threads() == 1);
+    loose.for_each([&](unsigned cpu) {
+        threads.assign(1, cpu);
+        more = more && f(threads, host.counts->threads() == 1);
     });
 }
 
-/// The first `per_core` free threads of each core that has that many, until `wanted` are found;
+/// Gives every pin its host CPU: the first `per_core` free threads of each core that has that many;
 /// per_core 0: every free thread. With isolate only cores of which nothing is taken.
-std::vector<unsigned> choose_pins(const CellView& host, std::size_t wanted, ThreadPolicy policy) {
-    std::vector<unsigned> cpus;
-    if (wanted == 0)
-        return cpus;
-    cpus.reserve(wanted);
+void choose_cpus(const CellView& host,
+                 const CpuSet& free,
+                 ThreadPolicy policy,
+                 std::vector<model::CpuPin>& pins) {
+    if (pins.empty())
+        return;
     const bool isolate = policy == ThreadPolicy::Isolate;
+    const auto wanted = static_cast<std::int64_t>(pins.size());
     const std::size_t per_core =
-        isolate
-            ? 1
-            : threads_per_core(*host.counts, static_cast<std::int64_t>(wanted), policy).value_or(0);
-    for_each_core(host, [&](const std::vector<unsigned>& free, bool whole) {
-        if (free.size() < per_core || (isolate && !whole))
+        isolate ? 1 : threads_per_core(*host.counts, wanted, policy).value_or(0);
+    auto next = pins.begin();
+    for_each_core(host, free, [&](const std::vector<unsigned>& threads, bool whole) {
+        if (threads.size() < per_core || (isolate && !whole))
             return true;
-        const std::size_t count = per_core == 0 ? free.size() : per_core;
-        for (std::size_t i = 0; i < count && cpus.size() < wanted; ++i)
-            cpus.push_back(free[i]);
-        return cpus.size() < wanted;
+        const std::size_t count = per_core == 0 ? threads.size() : per_core;
+        for (std::size_t i = 0; i < count && next != pins.end(); ++i)
+            (next++)->cpu = threads[i];
+        return next != pins.end();
     });
-    return cpus;
+    pins.erase(next, pins.end()); // none, unless the counts are of another host
 }
 
-/// The first free CPU, in core order, beside the pins; with isolate on a core nobody uses, because
-/// its siblings are blocked along with it.
-CpuSet emulator_cpu(const CellView& host, const std::vector<unsigned>& pins, bool isolate) {
-    CpuSet taken;
-    for (const unsigned cpu : pins)
-        taken.insert(cpu);
+/// The first CPU, in core order, that is free beside the pins; with isolate on a core nobody uses,
+/// because its siblings are blocked along with it.
+CpuSet emulator_cpu(const CellView& host, const CpuSet& free, ThreadPolicy policy) {
     CpuSet out;
-    for_each_core(host, [&](const std::vector<unsigned>& free, bool whole) {
-        if (isolate && (!whole || taken.contains(free.front())))
-            return true;
-        for (const unsigned cpu : free)
-            if (out.empty() && !taken.contains(cpu))
-                out.insert(cpu);
+    for_each_core(host, free, [&](const std::vector<unsigned>& threads, bool whole) {
+        if (!threads.empty() && (whole || policy != ThreadPolicy::Isolate))
+            out.insert(threads.front());
         return out.empty();
     });
     return out;
 }
 
 } // namespace
+
+CellView
+view_of(const HostCell& cell, const std::vector<KernelPages>* kernel, const CellCounts& counts) {
+    const auto smallest = std::min_element(
+        cell.mempages.begin(), cell.mempages.end(), [](const PagePool& a, const PagePool& b) {
+            return a.size_kib < b.size_kib;
+        });
+    return {&cell, kernel, &counts, smallest == cell.mempages.end() ? nullptr : &*smallest};
+}
 
 bool pair_fits(const CellView& host,
                const GuestCell& guest,
@@ -356,16 +341,16 @@ place(const CellView& host, const GuestCell& guest, unsigned reserved, std::int6
     if (!guest.wants_pins())
         return placed;
     const ThreadPolicy policy = guest.thread_policy.value_or(ThreadPolicy::Prefer);
-    const std::vector<unsigned> cpus = choose_pins(host, guest.pcpuset.size(), policy);
     placed.pins.emplace();
-    placed.pins->reserve(cpus.size());
-    std::size_t next = 0;
-    guest.pcpuset.for_each([&](unsigned vcpu) {
-        if (next < cpus.size())
-            placed.pins->push_back({vcpu, cpus[next++]});
-    });
-    if (reserved != 0)
-        placed.reserved = emulator_cpu(host, cpus, policy == ThreadPolicy::Isolate);
+    placed.pins->reserve(guest.pcpuset.size());
+    guest.pcpuset.for_each([&](unsigned vcpu) { placed.pins->push_back({vcpu, 0}); });
+    CpuSet free = host.cell->free_pcpus();
+    choose_cpus(host, free, policy, *placed.pins);
+    if (reserved != 0) {
+        for (const model::CpuPin& pin : *placed.pins)
+            free.erase(pin.cpu);
+        placed.reserved = emulator_cpu(host, free, policy);
+    }
     return placed;
 }
 

@@ -17,12 +17,20 @@ struct CellView {
     const model::HostCell* cell = nullptr;
     const std::vector<KernelPages>* kernel = nullptr;
     const CellCounts* counts = nullptr;
+    const model::PagePool* smallest = nullptr; ///< its smallest pages; null: it has no pools
 };
 
-/// What is asked of a host cell besides the guest cell itself.
+[[nodiscard]] CellView view_of(const model::HostCell& cell,
+                               const std::vector<KernelPages>* kernel,
+                               const CellCounts& counts);
+
+/// What a guest cell asks, counted once for all host cells, and what goes with it.
 struct PairTerms {
-    unsigned reserved = 0; ///< CPUs for the emulator threads: 0 or 1
+    std::int64_t pinned = 0;   ///< |pcpuset|
+    std::int64_t floating = 0; ///< |cpuset|
+    unsigned reserved = 0;     ///< CPUs for the emulator threads: 0 or 1
     const model::NumaLimits* limits = nullptr;
+    [[nodiscard]] bool operator==(const PairTerms&) const = default;
 };
 
 /// Does it fit? `page_size_kib` receives the size the guest would get (0: none asked). With `why`

@@ -112,20 +112,21 @@ std::vector<std::size_t> preference(const FitInput& in, const HostCounts& counts
         return order;
     const bool pinned = in.guest.cells.front().wants_pins();
     const bool requested = in.pci_requests != nullptr && !in.pci_requests->empty();
-    std::vector<std::int64_t> devices(cells.size(), 0);
-    if (in.pci_pools != nullptr && (requested || in.options.avoid_pci_cells))
-        devices = SideConditions::devices_per_cell(in.host, *in.pci_pools);
-    // Smaller keys first; the first key is the strongest.
-    std::vector<std::array<std::int64_t, 3>> keys(cells.size());
+    const auto devices = in.pci_pools != nullptr && (requested || in.options.avoid_pci_cells)
+                             ? SideConditions::devices_per_cell(in.host, *in.pci_pools)
+                             : std::vector<std::int64_t>(cells.size(), 0);
+    // Smaller keys first; the first key is the strongest, the last one is the cell's index.
+    std::vector<std::array<std::int64_t, 4>> keys(cells.size());
     const std::int64_t spread = in.options.packing ? -1 : 1;
     for (std::size_t i = 0; i < cells.size(); ++i) {
         keys[i] = {requested ? -devices[i] : devices[i],
                    pinned ? -spread * counts[i].free_dedicated() : spread * cells[i].cpu_usage,
-                   -spread * cells[i].available_memory()};
+                   -spread * cells[i].available_memory(),
+                   static_cast<std::int64_t>(i)};
     }
-    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-        return keys[a] < keys[b];
-    });
+    std::sort(keys.begin(), keys.end());
+    for (std::size_t i = 0; i < cells.size(); ++i)
+        order[i] = static_cast<std::size_t>(keys[i].back());
     return order;
 }
 
@@ -139,15 +140,21 @@ class Search {
           page_sizes_(in.guest.cells.size() * in.host.cells.size(), 0) {
         views_.reserve(order_.size());
         for (const std::size_t index : order_)
-            views_.push_back({&in.host.cells[index], in.kernel_pages, &counts_[index]});
-        for (std::size_t g = 0; g < in.guest.cells.size(); ++g)
-            for (std::size_t c = 0; c < order_.size(); ++c)
-                if (pair_fits(views_[c],
-                              in.guest.cells[g],
-                              terms(g),
-                              page_sizes_[g * order_.size() + c],
-                              nullptr))
+            views_.push_back(view_of(in.host.cells[index], in.kernel_pages, counts_[index]));
+        terms_.reserve(in.guest.cells.size());
+        for (std::size_t g = 0; g < in.guest.cells.size(); ++g) {
+            terms_.push_back(terms(g));
+            const std::size_t like = first_like(g);
+            for (std::size_t c = 0; c < order_.size(); ++c) {
+                std::int64_t& size = page_size(g, c);
+                size = page_size(like, c);
+                const bool fits =
+                    like < g ? matching_.fits(like, c)
+                             : pair_fits(views_[c], in.guest.cells[g], terms_[g], size, nullptr);
+                if (fits)
                     matching_.set(g, c);
+            }
+        }
     }
 
     [[nodiscard]] std::optional<GuestTopology> run() {
@@ -170,19 +177,43 @@ class Search {
 
   private:
     [[nodiscard]] PairTerms terms(std::size_t guest_cell) const {
+        const model::GuestCell& cell = in_.guest.cells[guest_cell];
         const bool isolate = in_.guest.emulator_policy == model::EmulatorPolicy::Isolate;
-        return {isolate && guest_cell == 0 ? 1U : 0U, in_.limits};
+        return {static_cast<std::int64_t>(cell.pcpuset.size()),
+                static_cast<std::int64_t>(cell.cpuset.size()),
+                isolate && guest_cell == 0 ? 1U : 0U,
+                in_.limits};
     }
 
-    [[nodiscard]] GuestTopology placed(const std::vector<std::size_t>& columns) const {
+    [[nodiscard]] std::int64_t& page_size(std::size_t guest_cell, std::size_t column) {
+        return page_sizes_[guest_cell * order_.size() + column];
+    }
+
+    /// The first guest cell that asks the same of a host cell: often all do, and are checked once.
+    [[nodiscard]] std::size_t first_like(std::size_t guest_cell) const {
+        std::size_t first = 0;
+        while (first < guest_cell && !ask_same(first, guest_cell))
+            ++first;
+        return first;
+    }
+
+    [[nodiscard]] bool ask_same(std::size_t one, std::size_t other) const {
+        const model::GuestCell& a = in_.guest.cells[one];
+        const model::GuestCell& b = in_.guest.cells[other];
+        return terms_[one] == terms_[other] && a.memory_mib == b.memory_mib &&
+               a.page_size_kib == b.page_size_kib && a.cpu_policy == b.cpu_policy &&
+               a.thread_policy == b.thread_policy;
+    }
+
+    [[nodiscard]] GuestTopology placed(const std::vector<std::size_t>& columns) {
         GuestTopology out;
         out.emulator_policy = in_.guest.emulator_policy;
         out.cells.reserve(columns.size());
         for (std::size_t g = 0; g < columns.size(); ++g)
             out.cells.push_back(place(views_[columns[g]],
                                       in_.guest.cells[g],
-                                      terms(g).reserved,
-                                      page_sizes_[g * order_.size() + columns[g]]));
+                                      terms_[g].reserved,
+                                      page_size(g, columns[g])));
         return out;
     }
 
@@ -194,6 +225,7 @@ class Search {
             return false;
         make_twins(side);
         failed_.clear();
+        columns.reserve(matching_.rows());
         return descend(side, 0, columns);
     }
 
@@ -244,32 +276,23 @@ class Search {
     const HostCounts& counts_;
     std::vector<std::size_t> order_; ///< columns of the matching: indexes of host cells
     std::vector<CellView> views_;
+    std::vector<PairTerms> terms_; ///< by guest cell
     Matching matching_;
     std::vector<std::int64_t> page_sizes_;
     std::vector<std::size_t> twin_;
     std::unordered_set<CellMask> failed_;
 };
 
-/// Guest cells that ask the same are explained once.
-bool asks_same(const model::GuestCell& a, const model::GuestCell& b) {
-    return a.cpuset.size() == b.cpuset.size() && a.pcpuset.size() == b.pcpuset.size() &&
-           a.memory_mib == b.memory_mib && a.page_size_kib == b.page_size_kib;
-}
-
 void Search::explain_pairs(Refusal& out) const {
     for (std::size_t g = 0; g < in_.guest.cells.size(); ++g) {
-        bool known = false;
-        for (std::size_t before = 0; before < g && !known; ++before)
-            known = asks_same(in_.guest.cells[g], in_.guest.cells[before]) &&
-                    terms(g).reserved == terms(before).reserved;
-        if (known)
-            continue;
+        if (first_like(g) < g)
+            continue; // explained already
         for (std::size_t i = 0; i < in_.host.cells.size(); ++i) {
             const auto at = std::find(order_.begin(), order_.end(), i);
             const auto column = static_cast<std::size_t>(at - order_.begin());
             std::vector<std::string> why;
             std::int64_t page_size = 0;
-            if (!pair_fits(views_[column], in_.guest.cells[g], terms(g), page_size, &why))
+            if (!pair_fits(views_[column], in_.guest.cells[g], terms_[g], page_size, &why))
                 out.cells.push_back({static_cast<int>(g), in_.host.cells[i].id, join(why, "; ")});
         }
     }
@@ -293,11 +316,12 @@ void Search::explain_shortage(Refusal& out) {
     std::vector<std::string> names;
     for (const std::size_t guest : guests)
         names.push_back(cat(guest));
+    const bool one = hosts.size() == 1;
     out.general.push_back(cat("guest cells ",
                               join(names, ", "),
-                              " fit only host cells ",
+                              one ? " fit only host cell " : " fit only host cells ",
                               join(hosts, ", "),
-                              ", one each"));
+                              one ? ", which takes one" : ", one each"));
 }
 
 /// Short enough for the 255 bytes of an instance fault behind Nova's own sentence.

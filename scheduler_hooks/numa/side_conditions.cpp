@@ -21,15 +21,20 @@ bool ignored_key(std::string_view key) {
     return key == "resource_class" || key == "traits" || key == "rp_uuids";
 }
 
+/// Nova compares lower-cased texts.
+bool alike(std::string_view a, std::string_view b) {
+    return a.size() == b.size() && (a == b || lower(a) == lower(b));
+}
+
+bool has(const TextMap& attributes, std::string_view key, std::string_view value) {
+    const auto at = attributes.find(key);
+    return at != attributes.end() && alike(at->second, value);
+}
+
 bool matches(const TextMap& spec, const PciPool& pool) {
-    for (const auto& [key, wanted] : spec) {
-        if (ignored_key(key))
-            continue;
-        const auto at = pool.attributes.find(key);
-        if (at == pool.attributes.end() || lower(at->second) != lower(wanted))
-            return false;
-    }
-    return true;
+    return std::all_of(spec.begin(), spec.end(), [&](const auto& wanted) {
+        return ignored_key(wanted.first) || has(pool.attributes, wanted.first, wanted.second);
+    });
 }
 
 bool matches_any(const PciRequest& request, const PciPool& pool) {
@@ -40,23 +45,30 @@ bool matches_any(const PciRequest& request, const PciPool& pool) {
 
 bool asks(const PciRequest& request, std::string_view key, std::string_view value) {
     return std::any_of(request.spec.begin(), request.spec.end(), [&](const TextMap& spec) {
-        const auto at = spec.find(key);
-        return at != spec.end() && lower(at->second) == value;
+        return has(spec, key, value);
     });
 }
 
-bool has(const PciPool& pool, std::string_view key, std::string_view value) {
-    const auto at = pool.attributes.find(key);
-    return at != pool.attributes.end() && lower(at->second) == value;
+/// Physical functions, vDPA and remote-managed devices only go to who asks for them by name.
+bool only_by_name(std::string_view key, std::string_view value) {
+    if (key == "dev_type")
+        return alike(value, "type-pf") || alike(value, "vdpa");
+    return key == "remote_managed" && alike(value, "true");
 }
 
-/// Physical functions, vDPA and remote-managed devices only go to who asks for them by name.
 bool kind_allowed(const PciRequest& request, const PciPool& pool) {
-    if (has(pool, "dev_type", "type-pf") && !asks(request, "dev_type", "type-pf"))
-        return false;
-    if (has(pool, "dev_type", "vdpa") && !asks(request, "dev_type", "vdpa"))
-        return false;
-    return !has(pool, "remote_managed", "true") || asks(request, "remote_managed", "true");
+    return std::all_of(pool.attributes.begin(), pool.attributes.end(), [&](const auto& attribute) {
+        const auto& [key, value] = attribute;
+        return !only_by_name(key, value) || asks(request, key, value);
+    });
+}
+
+/// Index of the cell that the pool is on; empty: on none of this host.
+std::optional<std::size_t> cell_of(const model::HostTopology& host, const PciPool& pool) {
+    for (std::size_t i = 0; pool.numa_node && i < host.cells.size(); ++i)
+        if (host.cells[i].id == *pool.numa_node)
+            return i;
+    return std::nullopt;
 }
 
 } // namespace
@@ -81,12 +93,8 @@ SideConditions::SideConditions(const model::HostTopology& host,
 void SideConditions::read_networks(const model::NumaLimits& limits) {
     covers_.assign(host_.cells.size(), 0);
     const auto add = [&](const std::string& name, auto&& provides) {
-        std::vector<std::size_t> providers;
-        for (std::size_t i = 0; i < host_.cells.size(); ++i)
-            if (provides(host_.cells[i].network))
-                providers.push_back(i);
         // What no cell provides has no affinity to ask for.
-        if (providers.empty())
+        if (std::none_of(host_.cells.begin(), host_.cells.end(), provides))
             return;
         if (item_names_.size() >= 64) {
             too_many_ = true;
@@ -95,43 +103,41 @@ void SideConditions::read_networks(const model::NumaLimits& limits) {
         const std::uint64_t item = std::uint64_t{1} << item_names_.size();
         item_names_.push_back(name);
         items_ |= item;
-        for (const std::size_t i : providers)
-            covers_[i] |= item;
+        for (std::size_t i = 0; i < host_.cells.size(); ++i)
+            if (provides(host_.cells[i]))
+                covers_[i] |= item;
     };
     for (const std::string& physnet : limits.network->physnets)
         add(physnet,
-            [&](const model::NetworkMetadata& n) { return n.physnets.count(physnet) != 0; });
+            [&](const model::HostCell& c) { return c.network.physnets.count(physnet) != 0; });
     if (limits.network->tunneled)
-        add("tunnels", [](const model::NetworkMetadata& n) { return n.tunneled; });
+        add("tunnels", [](const model::HostCell& c) { return c.network.tunneled; });
 }
 
 void SideConditions::read_requests(const std::vector<PciRequest>& requests) {
     ask_pci_ = true;
-    for (const PciPool& pool : *pools_) {
-        std::optional<std::size_t> index;
-        for (std::size_t i = 0; pool.numa_node && i < host_.cells.size(); ++i)
-            if (host_.cells[i].id == *pool.numa_node)
-                index = i;
-        pool_cell_.push_back(index);
-        pool_nowhere_.push_back(!pool.numa_node.has_value());
-    }
+    pool_cell_.reserve(pools_->size());
+    for (const PciPool& pool : *pools_)
+        pool_cell_.push_back(cell_of(host_, pool));
+    requests_.reserve(requests.size());
     for (const PciRequest& asked : requests) {
-        Request request;
+        Request& request = requests_.emplace_back();
         request.asked = &asked;
+        request.matching.reserve(pools_->size());
+        request.allowed.assign(pools_->size(), false);
         request.per_cell.assign(host_.cells.size(), 0);
         for (std::size_t p = 0; p < pools_->size(); ++p) {
             const PciPool& pool = (*pools_)[p];
-            request.allowed.push_back(kind_allowed(asked, pool));
             if (!matches_any(asked, pool))
                 continue;
             request.matching.push_back(p);
+            request.allowed[p] = kind_allowed(asked, pool);
             request.total += pool.count;
             if (pool_cell_[p])
                 request.per_cell[*pool_cell_[p]] += pool.count;
-            else if (pool_nowhere_[p])
+            else if (!pool.numa_node)
                 request.nowhere += pool.count;
         }
-        requests_.push_back(std::move(request));
     }
 }
 
@@ -198,11 +204,14 @@ std::vector<std::size_t> SideConditions::filtered(const Request& request,
     const auto on = [&](std::size_t p, CellMask mask) {
         return pool_cell_[p] && ((mask >> *pool_cell_[p]) & 1U) != 0;
     };
+    const auto nowhere = [&](std::size_t p) { return !(*pools_)[p].numa_node; };
     std::vector<std::size_t> there;
+    there.reserve(request.matching.size());
     for (const std::size_t p : request.matching)
         if (left[p] > 0)
             there.push_back(p);
     std::vector<std::size_t> near;
+    near.reserve(there.size());
     std::int64_t devices = 0;
     const auto collect = [&](auto&& wanted) {
         for (const std::size_t p : there)
@@ -224,11 +233,11 @@ std::vector<std::size_t> SideConditions::filtered(const Request& request,
     // Near ones and those without a cell in the order of the pools, as Nova takes them.
     near.clear();
     devices = 0;
-    collect([&](std::size_t p) { return on(p, cells) || pool_nowhere_[p]; });
+    collect([&](std::size_t p) { return on(p, cells) || nowhere(p); });
     if (policy == PciNumaPolicy::Legacy || devices >= request.asked->count)
         return near;
     std::stable_sort(there.begin(), there.end(), [&](std::size_t a, std::size_t b) {
-        const auto far = [&](std::size_t p) { return !on(p, cells) && !pool_nowhere_[p]; };
+        const auto far = [&](std::size_t p) { return !on(p, cells) && !nowhere(p); };
         return far(a) < far(b);
     });
     return there;
@@ -291,9 +300,8 @@ std::vector<std::int64_t> SideConditions::devices_per_cell(const model::HostTopo
                                                            const std::vector<PciPool>& pools) {
     std::vector<std::int64_t> devices(host.cells.size(), 0);
     for (const PciPool& pool : pools)
-        for (std::size_t i = 0; pool.numa_node && i < host.cells.size(); ++i)
-            if (host.cells[i].id == *pool.numa_node)
-                devices[i] += pool.count;
+        if (const auto cell = cell_of(host, pool))
+            devices[*cell] += pool.count;
     return devices;
 }
 

@@ -64,7 +64,6 @@ class SideConditions {
     bool too_many_ = false; ///< more cells or networks than a mask holds: refused
     std::vector<Request> requests_;
     std::vector<std::optional<std::size_t>> pool_cell_; ///< index of the pool's cell
-    std::vector<bool> pool_nowhere_;                    ///< the pool has no NUMA node
     std::vector<std::string> item_names_;               ///< physnets asked, then "tunnels"
     std::uint64_t items_ = 0;                           ///< one bit for each
     std::vector<std::uint64_t> covers_;                 ///< items of each cell

@@ -179,6 +179,44 @@ TEST(Fit, RefusalSaysNumbers) {
               "dedicated CPUs, 3 of 4 free");
 }
 
+TEST(Fit, RefusalNamesTheHostCellsThatAreTooFew) {
+    const auto shortage = [](std::vector<std::int64_t> host_mib, std::size_t guest_cells) {
+        HostTopology host;
+        for (const std::int64_t memory : host_mib) {
+            HostCell cell;
+            cell.id = static_cast<int>(host.cells.size());
+            cell.cpuset = CpuSet::range(0, 3);
+            cell.memory_mib = memory;
+            host.cells.push_back(cell);
+        }
+        GuestTopology guest;
+        guest.cells.assign(guest_cells, shared_cell(1, 1024));
+        const FitResult result = fit({host, guest, nullptr, nullptr, nullptr, nullptr, {}});
+        return result.refusal ? join(result.refusal->general, "\n") : "fits";
+    };
+    EXPECT_EQ(shortage({512, 512, 4096}, 2),
+              "guest cells 0, 1 fit only host cell 2, which takes one");
+    EXPECT_EQ(shortage({4096, 512, 4096}, 3),
+              "guest cells 0, 1, 2 fit only host cells 0, 2, one each");
+    EXPECT_EQ(shortage({4096, 512, 4096}, 2), "fits");
+}
+
+TEST(Fit, RefusalNamesPagesThatAreNotThere) {
+    const auto reason = [](std::vector<PagePool> pools, std::int64_t page_size) {
+        HostCell cell = threaded_cell(4, 1);
+        cell.mempages = std::move(pools);
+        GuestTopology guest = pinned_guest(1);
+        guest.cells[0].page_size_kib = page_size;
+        const HostTopology host{{cell}};
+        const FitResult result = fit({host, guest, nullptr, nullptr, nullptr, nullptr, {}});
+        return result.refusal ? result.refusal->cells.at(0).text : "fits";
+    };
+    EXPECT_EQ(reason({{4, 1048576, 0, 0}}, 2048), "has no 2 MiB pages");
+    EXPECT_EQ(reason({{4, 1048576, 0, 0}}, page_size_large), "has no large pages");
+    EXPECT_EQ(reason({{4, 1048576, 0, 0}}, page_size_any), "fits");
+    EXPECT_EQ(reason({}, page_size_any), "has no page pools");
+}
+
 TEST(Fit, LimitsCountOnlyForSharedGuests) {
     HostCell cell;
     cell.cpuset = {0, 1};
