@@ -256,7 +256,7 @@ void Ledger::reconcile(const std::vector<Record>& records, std::uint64_t as_of) 
             if (!same_claim(*old, record))
                 claim = claim_from(record, revision_);
             claim.state = record.state;
-            claim.started = old->started || record.started;
+            claim.started = old->started || (record.started && record.state.vm_state != "building");
         }
         into[key] = std::move(claim);
     };

@@ -139,7 +139,7 @@ class Ledger {
     /// The audit: `records` were read when revision() was `as_of`. Claims made or changed since
     /// then stay as they are, claims dropped since then stay dropped, all others become what the
     /// records say. A claim that is not started belongs to a build in progress, which the records
-    /// may not show yet: only its owner drops it.
+    /// may not show yet: only its owner drops it, and it is not started before they say so.
     void reconcile(const std::vector<Record>& records, std::uint64_t as_of);
     /// New host facts; claims stay.
     void set_capacity(HostCapacity capacity);

@@ -41,8 +41,18 @@ std::vector<PoolChange> plan_pools(const std::vector<PoolPolicy>& policies,
         std::int64_t target = std::max(
             used, std::clamp(used + policy.spare, policy.min, std::max(policy.min, policy.max)));
         const auto size = static_cast<std::int64_t>(policy.size_kib);
+        std::string reason = cat(used,
+                                 " in use, ",
+                                 policy.spare,
+                                 " spare wanted, ",
+                                 policy.min,
+                                 " to ",
+                                 policy.max,
+                                 " allowed");
         if (target > now->total) {
             const std::int64_t room = room_kib[policy.cell] / size;
+            if (target > now->total + room)
+                reason += cat(", memory for ", room, " more");
             target = std::min(target, now->total + room);
             room_kib[policy.cell] -= (target - now->total) * size;
         } else if (now->total <= std::max(policy.max, used) &&
@@ -50,11 +60,8 @@ std::vector<PoolChange> plan_pools(const std::vector<PoolPolicy>& policies,
             target = now->total;
         }
         if (target != now->total)
-            changes.push_back({policy.cell,
-                               policy.size_kib,
-                               now->total,
-                               target,
-                               cat(used, " in use, ", policy.spare, " spare wanted")});
+            changes.push_back(
+                {policy.cell, policy.size_kib, now->total, target, std::move(reason)});
     }
     return changes;
 }

@@ -32,7 +32,7 @@ struct PoolChange {
     std::uint64_t size_kib = 0;
     std::int64_t from = 0;
     std::int64_t to = 0;
-    std::string reason; ///< "400 in use, 64 spare wanted"
+    std::string reason; ///< "400 in use, 64 spare wanted, 0 to 1000 allowed"
     [[nodiscard]] bool operator==(const PoolChange&) const = default;
 };
 

@@ -135,6 +135,19 @@ TEST(Ledger, AdoptedConflict_IsMarked_AndEndsWithItsCause) {
     EXPECT_EQ(ledger.topology().cells[0].pinned_cpus.size(), 4U);
 }
 
+TEST(Ledger, Reconcile_ABuildThatIsUnderWay_HasNotStarted) {
+    Ledger ledger(host());
+    const auto claim = ledger.claim(request("a", 1, 512));
+    ASSERT_TRUE(claim);
+    Record record{InstanceUuid("a"), {}, claim->amounts, claim->state, claim->topology, true};
+    record.state.vm_state = "building";
+    ledger.reconcile({record}, ledger.revision());
+    EXPECT_FALSE(ledger.find(InstanceUuid("a"))->started);
+    record.state.vm_state = "active";
+    ledger.reconcile({record}, ledger.revision());
+    EXPECT_TRUE(ledger.find(InstanceUuid("a"))->started);
+}
+
 TEST(Ledger, Reconcile_KeepsWhatIsNewerThanTheRecords) {
     Ledger ledger(host());
     const auto old_claim = ledger.claim(request("old", 1));

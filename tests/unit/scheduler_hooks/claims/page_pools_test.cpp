@@ -27,7 +27,8 @@ std::int64_t target(const PoolPolicy& policy,
 TEST(PagePools, GrowsToTheSpareAndSaysWhy) {
     const auto changes = plan_pools({{0, 2048, 0, 1000, 64}}, books(200), {{0, 2048, 220, 20}});
     ASSERT_EQ(changes.size(), 1U);
-    EXPECT_EQ(changes[0], (PoolChange{0, 2048, 220, 264, "200 in use, 64 spare wanted"}));
+    EXPECT_EQ(changes[0],
+              (PoolChange{0, 2048, 220, 264, "200 in use, 64 spare wanted, 0 to 1000 allowed"}));
 }
 
 TEST(PagePools, PromisedPagesCountAsUsed) {
@@ -56,6 +57,8 @@ TEST(PagePools, GrowsOnlyIntoSmallPagesNobodyWasPromised) {
     auto host = books(0);
     host.cells[0].mempages[0].used = 1048576 - 10 * 512; // room for ten pages of 2 MiB
     EXPECT_EQ(target({0, 2048, 0, 1000, 64}, host, 0, 0), 10);
+    EXPECT_EQ(plan_pools({{0, 2048, 0, 1000, 64}}, host, {{0, 2048, 0, 0}}).at(0).reason,
+              "0 in use, 64 spare wanted, 0 to 1000 allowed, memory for 10 more");
     host.cells[0].mempages[0].used = 2097152; // overcommitted
     EXPECT_EQ(target({0, 2048, 0, 1000, 64}, host, 0, 0), 0);
 }
