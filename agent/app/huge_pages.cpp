@@ -43,14 +43,20 @@ void HugePages::show_drift(const std::vector<KernelPages>& drift) {
                        "Huge pages that should be free by the books, less those that are free",
                        labels(pages.cell, pages.size_kib))
             .set(static_cast<double>(pages.free));
-        std::int64_t& before = drift_[{pages.cell, pages.size_kib}];
-        if ((before != 0) != (pages.free != 0))
-            log::warning(pages.free != 0 ? "huge pages: the kernel's count differs from the books"
-                                         : "huge pages: the kernel's count is the books' again",
+        Drift& seen = drift_[{pages.cell, pages.size_kib}];
+        const bool lasts = seen.pages == pages.free;
+        seen.pages = pages.free;
+        if (!lasts || seen.told == (pages.free != 0))
+            continue;
+        seen.told = pages.free != 0;
+        if (seen.told)
+            log::warning("huge pages: the kernel's count differs from the books",
                          {{"cell", pages.cell},
                           {"size_kib", pages.size_kib},
                           {"missing_pages", pages.free}});
-        before = pages.free;
+        else
+            log::info("huge pages: the kernel's count is the books' again",
+                      {{"cell", pages.cell}, {"size_kib", pages.size_kib}});
     }
 }
 
@@ -64,25 +70,38 @@ bool HugePages::tend(const scheduler_hooks::model::HostTopology& books) {
         return false;
     }
     bool changed = false;
+    std::set<Pool> differ;
     for (const auto& change : claims::plan_pools(policies_, books, topology::pools_of(*kernel))) {
         const auto now = topology::resize_pool(change.cell, change.size_kib, change.to, root_);
         if (!now) {
             log::warning("a pool of huge pages cannot be changed", {{"error", now.error().text}});
             continue;
         }
-        changed = changed || *now != change.from;
         metrics::gauge("novalet_huge_page_pool_pages",
                        "Huge pages of a pool after the agent changed it",
                        labels(change.cell, change.size_kib))
             .set(static_cast<double>(*now));
-        log::info("pool of huge pages changed",
+        const auto say = [&](auto write, const char* text) {
+            write(text,
                   {{"cell", change.cell},
                    {"size_kib", change.size_kib},
                    {"from", change.from},
                    {"asked", change.to},
                    {"now", *now},
                    {"reason", change.reason}});
+        };
+        if (*now != change.from)
+            say(log::info, "pool of huge pages changed");
+        changed = changed || *now != change.from;
+        const Pool pool{change.cell, change.size_kib};
+        if (*now != change.to && differ.insert(pool).second && differ_.count(pool) == 0)
+            say(log::warning,
+                *now < change.to
+                    ? "the kernel has fewer huge pages than asked for (its free memory is in "
+                      "smaller pieces); asked again with each audit"
+                    : "the kernel keeps more huge pages than asked for: others use them");
     }
+    differ_ = std::move(differ);
     return changed;
 }
 
