@@ -14,7 +14,7 @@ WORK=$(mktemp -d "/tmp/novalet-$SCENARIO.XXXXXX")
 PAUSED=()
 image='' flavor='' # the last ones made
 MADE_IMAGES=() MADE_FLAVORS=() MADE_NETWORKS=()
-AT_END=() # commands that put the host back, run when the servers are gone
+AT_END=() # commands that put the host back, the last one first, run when the servers are gone
 
 # as the demo's, and kept for the last line of what a failed scenario prints
 fail() { say "$SCENARIO: $*"; echo "$*" >>"$WORK/failure"; exit 1; }
@@ -42,7 +42,7 @@ begin() { # begin TEXT: what is promised
 }
 
 finish() { # whatever happened, the next scenario finds an empty host
-    local code=$1 name id
+    local code=$1 name id i
     trap - EXIT
     set +e
     for name in "${PAUSED[@]}"; do resume_service "$name"; done
@@ -56,7 +56,7 @@ finish() { # whatever happened, the next scenario finds an empty host
     is_running $AGENT || (start_agent)
     for id in $(servers | cut -f 1); do quietly api compute DELETE "/v2.1/servers/$id"; done
     (wait_until 60 'the servers are deleted' no_servers)
-    for name in "${AT_END[@]}"; do ($name); done
+    for ((i = ${#AT_END[@]} - 1; i >= 0; i--)); do (${AT_END[i]}); done
     for id in "${MADE_IMAGES[@]}"; do quietly api image DELETE "/v2/images/$id"; done
     for id in "${MADE_FLAVORS[@]}"; do quietly api compute DELETE "/v2.1/flavors/$id"; done
     for id in "${MADE_NETWORKS[@]}"; do quietly api network DELETE "/v2.0/networks/$id"; done
@@ -176,8 +176,8 @@ made_image() { # made_image NAME FILE FORMAT: sets $image
 configure_agent() {
     local file=$AGENT_CONFIG.d/e2e-$SCENARIO.yaml
     mkdir -p "$AGENT_CONFIG.d"
+    [[ " ${AT_END[*]} " == *' unconfigure_agent '* ]] || AT_END+=(unconfigure_agent)
     cat >"$file"
-    AT_END+=("unconfigure_agent")
     stop_agent
     start_agent
 }
