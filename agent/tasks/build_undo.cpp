@@ -7,11 +7,6 @@
 namespace novalet::tasks {
 namespace {
 
-void warn(const char* what, const Result<void>& result) {
-    if (!result)
-        log::warning(what, {{"error", result.error().text}});
-}
-
 void clear_host(objects::Object& instance) {
     for (const char* field : {"host", "node", "launched_on", "availability_zone"})
         instance.set(field, nullptr);
@@ -173,10 +168,10 @@ Result<Json> give_up_build(Services& services,
                            const rpc::Request& request,
                            const Progress& progress,
                            const std::stop_token& /*stop*/) {
-    auto instance =
-        services.conductor.get_instance(object_data(request.args["instance"])["uuid"].as_string(),
-                                        {"system_metadata", "info_cache"},
-                                        request.context);
+    auto instance = services.conductor.get_instance(
+        objects::data_of(request.args["instance"])["uuid"].as_string(),
+        {"system_metadata", "info_cache"},
+        request.context);
     if (!instance && instance_is_gone(instance.error()))
         return Json();
     if (!instance)

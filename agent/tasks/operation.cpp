@@ -83,6 +83,11 @@ bool instance_is_gone(const Error& error) {
     return error.exception == "InstanceNotFound";
 }
 
+void warn(const char* what, const Result<void>& result) {
+    if (!result && !instance_is_gone(result.error()))
+        log::warning(what, {{"error", result.error().text}});
+}
+
 bool control_plane_unreachable(const Error& error) {
     return error.exception == "MessagingTimeout" || error.exception == "MessageDeliveryFailure";
 }

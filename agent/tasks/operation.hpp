@@ -62,6 +62,9 @@ void record_fault(const OperationHost& host,
 /// NetworkInfo list of the info cache; empty when there is none.
 [[nodiscard]] Json cached_network_info(const objects::Object& instance);
 
+/// A failure that does not end the work is logged; that the instance is gone is none.
+void warn(const char* what, const Result<void>& result);
+
 /// Is the instance (being) deleted, so that nobody is left to be told?
 [[nodiscard]] bool instance_is_gone(const Error& error);
 

@@ -6,6 +6,8 @@
 #include "agent/tasks/host_books.hpp"
 #include "scheduler_hooks/numa/constraints.hpp"
 
+#include <random>
+
 namespace novalet::tasks {
 
 namespace claims = scheduler_hooks::claims;
@@ -157,44 +159,49 @@ void ResourceTracker::set_usage(objects::Object& node) {
     set_if_changed(node, "metrics", "[]");
 }
 
+Result<objects::Object> ResourceTracker::create_node(const rpc::Context& context) {
+    const auto release = conductor_.profile();
+    auto node = conductor_.make("ComputeNode");
+    set_facts(node);
+    set_usage(node);
+    node.unset("metrics");
+    const auto ratio = [](const std::optional<double>& set,
+                          const std::optional<double>& initial,
+                          double fallback) {
+        return set && *set > 0 ? *set : initial.value_or(fallback);
+    };
+    const auto& wished = options_.inventory;
+    node.set("cpu_allocation_ratio",
+             ratio(wished.cpu_allocation_ratio,
+                   wished.initial_cpu_allocation_ratio,
+                   release->initial_cpu_ratio));
+    node.set("ram_allocation_ratio",
+             ratio(wished.ram_allocation_ratio,
+                   wished.initial_ram_allocation_ratio,
+                   release->initial_ram_ratio));
+    node.set("disk_allocation_ratio",
+             ratio(wished.disk_allocation_ratio,
+                   wished.initial_disk_allocation_ratio,
+                   release->initial_disk_ratio));
+    NOVALET_TRY(conductor_.create_compute_node(node, context));
+    log::info("compute node record created",
+              {{"node", facts_.hostname}, {"uuid", node.text("uuid")}});
+    return node;
+}
+
+/// node_ and provider_ are set together, when there is a record.
 Result<bool> ResourceTracker::find_or_create_node(const rpc::Context& context) {
     if (node_.valid())
         return false;
     auto found = conductor_.compute_node(options_.host, facts_.hostname, context);
     const bool created = !found;
-    if (found) {
-        node_ = std::move(*found);
-    } else if (found.error().code == Code::NotFound) {
-        const auto release = conductor_.profile();
-        node_ = conductor_.make("ComputeNode");
-        set_facts(node_);
-        set_usage(node_);
-        node_.unset("metrics");
-        const auto ratio = [](const std::optional<double>& set,
-                              const std::optional<double>& initial,
-                              double fallback) {
-            return set && *set > 0 ? *set : initial.value_or(fallback);
-        };
-        const auto& wished = options_.inventory;
-        node_.set("cpu_allocation_ratio",
-                  ratio(wished.cpu_allocation_ratio,
-                        wished.initial_cpu_allocation_ratio,
-                        release->initial_cpu_ratio));
-        node_.set("ram_allocation_ratio",
-                  ratio(wished.ram_allocation_ratio,
-                        wished.initial_ram_allocation_ratio,
-                        release->initial_ram_ratio));
-        node_.set("disk_allocation_ratio",
-                  ratio(wished.disk_allocation_ratio,
-                        wished.initial_disk_allocation_ratio,
-                        release->initial_disk_ratio));
-        NOVALET_TRY(conductor_.create_compute_node(node_, context));
-        log::info("compute node record created",
-                  {{"node", facts_.hostname}, {"uuid", node_.text("uuid")}});
-    } else {
+    if (!found && found.error().code != Code::NotFound)
         return Failure(found.error());
-    }
-    const std::string uuid = node_.text("uuid");
+    if (created)
+        found = create_node(context);
+    if (!found)
+        return Failure(found.error());
+    const std::string uuid = found->text("uuid");
     const auto id_file = options_.state_path / "compute_id";
     // Kept on every release: a later one refuses to start without it.
     if (const auto known = read_file(id_file); !known || trim(*known) != uuid)
@@ -203,7 +210,40 @@ Result<bool> ResourceTracker::find_or_create_node(const rpc::Context& context) {
                          {{"error", written.error().text}});
     provider_ = std::make_unique<clients::ProviderSync>(
         placement_, uuid, facts_.hostname, options_.association_refresh);
+    node_ = std::move(*found);
+    const std::lock_guard name(name_mutex_);
+    node_id_ = node_.get("id").as_int();
     return created;
+}
+
+/// Records change behind our back only by hand or by other hosts: without work of our own they are
+/// compared rarely, and not by all hosts at once.
+Result<void> ResourceTracker::read_records(const rpc::Context& context) {
+    const auto now = system_clock().monotonic();
+    if (!something_happened_.exchange(false) && now < records_due_)
+        return {};
+    if (auto read = read_claims(context); !read) {
+        something_happened_ = true;
+        return read;
+    }
+    disabled_.reset(); // an operator's, too
+    std::minstd_rand random{std::random_device{}()};
+    std::uniform_int_distribution<std::int64_t> early(0, options_.records_refresh.count() / 4);
+    records_due_ = now + options_.records_refresh - Seconds(early(random));
+    return {};
+}
+
+/// Nova (ResourceTracker._ensure_compute_id_for_instances) mends servers of older releases so.
+void ResourceTracker::correct_compute_id(const rpc::Context& context,
+                                         objects::Object& instance) const {
+    const auto id = node_.get("id").as_int();
+    if (!conductor_.profile()->node_ids || instance.get("compute_id").as_int() == id)
+        return;
+    log::info("the server's record names our node from now on",
+              {{"instance", instance.text("uuid")}, {"compute_id", id}});
+    instance.set("compute_id", id);
+    warn("the node of a server could not be corrected",
+         save_instance({conductor_, options_.host}, context, instance));
 }
 
 Result<void> ResourceTracker::read_claims(const rpc::Context& context) {
@@ -213,17 +253,18 @@ Result<void> ResourceTracker::read_claims(const rpc::Context& context) {
         as_of = ledger_.revision();
     }
     NOVALET_ASSIGN(
-        const auto instances,
+        auto instances,
         conductor_.instances_by_host(
             options_.host,
             facts_.hostname,
             {"system_metadata", "numa_topology", "flavor", "migration_context", "resources"},
             context));
     std::vector<claims::Record> records;
-    for (const auto& instance : instances) {
-        const auto& vm = instance.text("vm_state");
+    for (auto& instance : instances) {
+        const std::string vm = instance.text("vm_state");
         if (vm == "deleted" || vm == "shelved_offloaded")
             continue;
+        correct_compute_id(context, instance);
         claims::Record record;
         record.instance = InstanceUuid(instance.text("uuid"));
         record.amounts = amounts_of(instance.data());
@@ -240,8 +281,9 @@ Result<void> ResourceTracker::read_claims(const rpc::Context& context) {
 Result<void> ResourceTracker::sync_placement(const rpc::Context& context) {
     const auto described = description();
     const auto version = static_cast<unsigned>(conductor_.profile()->service_version);
-    if (const auto service = conductor_.service_of_compute_host(options_.host, context))
-        disabled_ = service->get("disabled").as_bool();
+    if (!disabled_)
+        if (const auto service = conductor_.service_of_compute_host(options_.host, context))
+            disabled_ = service->get("disabled").as_bool();
     return provider_->sync(context, [&](const auto& inventories, const auto& traits) {
         return clients::ProviderWish{
             provider::inventories(described, options_.inventory, inventories, version),
@@ -311,7 +353,7 @@ Result<void> ResourceTracker::refresh(bool startup) {
     }
     NOVALET_ASSIGN(const bool created, find_or_create_node(context));
     set_facts(node_);
-    NOVALET_TRY(read_claims(context));
+    NOVALET_TRY(read_records(context));
     NOVALET_TRY(tend_pages());
     auto reported = report(context, !startup || created);
     if (!reported && startup && reported.error().code == Code::AlreadyExists)
@@ -333,6 +375,7 @@ void ResourceTracker::audit() {
 
 /// Many claims at once become few reports.
 void ResourceTracker::report_soon() {
+    something_happened_ = true;
     if (report_queued_.exchange(true))
         return;
     pool_.post([this] {
@@ -344,6 +387,16 @@ void ResourceTracker::report_soon() {
             log::warning("usage could not be reported; the next audit does it",
                          {{"error", done.error().text}});
     });
+}
+
+void ResourceTracker::name_host(objects::Object& instance) const {
+    instance.set("host", options_.host);
+    instance.set("launched_on", options_.host);
+    const std::lock_guard lock(name_mutex_);
+    instance.set("node", node_name_);
+    // A conductor that knows the field refuses a node without it (reference 02 §4).
+    if (conductor_.profile()->node_ids)
+        instance.set("compute_id", node_id_);
 }
 
 Result<void>
@@ -367,13 +420,11 @@ ResourceTracker::claim(const rpc::Context& context, objects::Object& instance, c
         ledger_.drop(uuid); // an earlier attempt of the same build
         NOVALET_ASSIGN(claimed, ledger_.claim(request));
     }
-    const std::string node = node_name();
-    instance.set("host", options_.host);
-    instance.set("node", node);
-    instance.set("launched_on", options_.host);
+    name_host(instance);
     instance.set("numa_topology", model::to_json(claimed.topology));
     auto saved = save_instance({conductor_, options_.host}, context, instance);
     if (!saved) {
+        something_happened_ = true; // perhaps only the answer was lost
         const std::lock_guard lock(ledger_mutex_);
         ledger_.drop(uuid);
         return saved;
@@ -392,6 +443,8 @@ void ResourceTracker::drop(const rpc::Context& context,
     if (unset_host) {
         instance.set("host", nullptr);
         instance.set("node", nullptr);
+        if (conductor_.profile()->node_ids)
+            instance.set("compute_id", nullptr);
         if (const auto saved = save_instance({conductor_, options_.host}, context, instance);
             !saved)
             log::warning("the host of a server could not be cleared",
@@ -411,6 +464,15 @@ void ResourceTracker::update(const objects::Object& instance) {
     report_soon();
 }
 
+std::vector<std::string> ResourceTracker::instances() const {
+    const std::lock_guard lock(ledger_mutex_);
+    std::vector<std::string> out;
+    for (const auto& uuid : ledger_.instances())
+        out.push_back(uuid.str());
+    return out;
+}
+
+/// Like nova-compute's, the count is of this process: a restart begins anew.
 void ResourceTracker::build_finished(bool ok) {
     {
         const std::lock_guard lock(ledger_mutex_);

@@ -24,6 +24,9 @@ struct TrackerOptions {
     scheduler_hooks::placement::InventoryOptions inventory;
     std::set<std::string> excluded_image_types;
     Seconds association_refresh{300};
+    /// How old records may be that an audit compares the books with, while nothing happens on the
+    /// host. After a claim, a drop or a change of state the next audit reads them anew.
+    Seconds records_refresh{600};
 };
 
 /// The kernel's huge pages beside the books. Thread safe.
@@ -62,6 +65,7 @@ class ResourceTracker final : public Resources {
     claim(const rpc::Context& context, objects::Object& instance, const Json& limits) override;
     void drop(const rpc::Context& context, objects::Object& instance, bool unset_host) override;
     void update(const objects::Object& instance) override;
+    [[nodiscard]] std::vector<std::string> instances() const override;
     void build_finished(bool ok) override;
     [[nodiscard]] Result<void> delete_allocation(const std::string& consumer) override;
     [[nodiscard]] Result<void> remove_from_allocation(const std::string& consumer,
@@ -73,8 +77,12 @@ class ResourceTracker final : public Resources {
     [[nodiscard]] Result<void> refresh(bool startup);
     /// True when the record is new.
     [[nodiscard]] Result<bool> find_or_create_node(const rpc::Context& context);
+    [[nodiscard]] Result<objects::Object> create_node(const rpc::Context& context);
     [[nodiscard]] Result<void> tend_pages();
+    [[nodiscard]] Result<void> read_records(const rpc::Context& context);
     [[nodiscard]] Result<void> read_claims(const rpc::Context& context);
+    void correct_compute_id(const rpc::Context& context, objects::Object& instance) const;
+    void name_host(objects::Object& instance) const;
     [[nodiscard]] Result<void> report(const rpc::Context& context, bool with_placement);
     [[nodiscard]] Result<void> sync_placement(const rpc::Context& context);
     /// Uuid of the node's provider; NotFound before there is a node.
@@ -93,16 +101,19 @@ class ResourceTracker final : public Resources {
     TaskPool& pool_;
     HostPages* const pages_;
 
-    std::mutex ledger_mutex_; ///< guards ledger_ and failed_builds_
+    mutable std::mutex ledger_mutex_; ///< guards ledger_ and failed_builds_
     scheduler_hooks::claims::Ledger ledger_;
     unsigned failed_builds_ = 0;
     std::mutex report_mutex_; ///< guards facts_, node_ and provider_; held over reports
     hypervisor::HostFacts facts_;
     objects::Object node_;
     std::unique_ptr<clients::ProviderSync> provider_;
-    std::optional<bool> disabled_;
+    std::optional<bool> disabled_; ///< none: to be read from the service record
+    MonotonicTime records_due_{};  ///< when the audit reads records although nothing happened
     mutable std::mutex name_mutex_;
     std::string node_name_;
+    std::int64_t node_id_ = 0; ///< of the ComputeNode record; 0 = not known yet
+    std::atomic<bool> something_happened_{false};
     std::atomic<bool> report_queued_{false};
 };
 

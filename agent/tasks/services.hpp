@@ -53,6 +53,9 @@ class Resources {
     virtual void drop(const rpc::Context& context, objects::Object& instance, bool unset_host) = 0;
     /// The instance's states changed: usage statistics follow.
     virtual void update(const objects::Object& instance) = 0;
+    /// Uuids of the servers that are on this host or being built on it, in order; from the books,
+    /// which an audit compares with the records.
+    [[nodiscard]] virtual std::vector<std::string> instances() const = 0;
     /// For failed_builds and the consecutive_build_service_disable_threshold.
     virtual void build_finished(bool ok) = 0;
     /// The allocation of a consumer is removed from Placement (forced). Ok when there is none.

@@ -3,15 +3,6 @@
 #include "agent/tasks/instance_verbs.hpp"
 
 namespace novalet::tasks {
-namespace {
-
-void warn(const char* what, const Result<void>& result) {
-    if (!result && !instance_is_gone(result.error()))
-        log::warning(what, {{"error", result.error().text}});
-}
-
-} // namespace
-
 Result<void> delete_instance(Services& services,
                              const rpc::Context& context,
                              objects::Object& instance,

@@ -15,11 +15,6 @@ bool is_down(PowerState state) {
     return state == PowerState::Shutdown || state == PowerState::Crashed;
 }
 
-void warn(const char* what, const Result<void>& result) {
-    if (!result && !instance_is_gone(result.error()))
-        log::warning(what, {{"error", result.error().text}});
-}
-
 /// Reference 04 §6.1: does the server have to be stopped because its guest is in this state?
 bool has_to_stop(const std::string& vm_state, PowerState guest) {
     if (vm_state == "active")
@@ -111,15 +106,14 @@ void Upkeep::stop_server(objects::Object& instance, const rpc::Context& context)
 
 void Upkeep::heal_info_cache() {
     const auto context = rpc::Context::admin();
-    auto uuids = services_.conductor.instance_uuids_by_host(services_.options.host, context);
-    if (!uuids || uuids->empty())
+    const auto uuids = services_.resources.instances();
+    if (uuids.empty())
         return;
-    std::sort(uuids->begin(), uuids->end());
     std::string next;
     {
         const std::lock_guard lock(mutex_);
-        const auto after = std::upper_bound(uuids->begin(), uuids->end(), healed_last_);
-        next = after == uuids->end() ? uuids->front() : *after;
+        const auto after = std::upper_bound(uuids.begin(), uuids.end(), healed_last_);
+        next = after == uuids.end() ? uuids.front() : *after;
         healed_last_ = next;
     }
     if (services_.queues.busy(next))
@@ -139,11 +133,9 @@ void Upkeep::heal_info_cache() {
 void Upkeep::sync_scheduler() {
     if (!services_.options.track_instance_changes)
         return;
-    const auto context = rpc::Context::admin();
-    const auto uuids = services_.conductor.instance_uuids_by_host(services_.options.host, context);
-    if (uuids)
-        discard(services_.conductor.sync_scheduler(services_.options.host, *uuids, context),
-                "the next turn tries again");
+    discard(services_.conductor.sync_scheduler(
+                services_.options.host, services_.resources.instances(), rpc::Context::admin()),
+            "the next turn tries again");
 }
 
 void Upkeep::remove_running_deleted() {
@@ -154,8 +146,6 @@ void Upkeep::remove_running_deleted() {
     if (!guests)
         return;
     for (const auto& guest : *guests) {
-        if (services_.queues.busy(guest.uuid.str()))
-            continue;
         auto instance = services_.conductor.get_instance(
             guest.uuid.str(), {"info_cache", "system_metadata", "flavor"}, context);
         if (!instance || !instance->get("deleted").as_bool() ||
@@ -175,6 +165,8 @@ void Upkeep::remove_running_deleted() {
 void Upkeep::remove_guest_of(objects::Object instance) {
     const InstanceUuid uuid(instance.text("uuid"));
     const log::Scope scope{{"instance", uuid.str()}, {"task", "running_deleted"}};
+    if (!services_.hypervisor.info(uuid)) // the work before it was its delete
+        return;
     log::warning("a guest runs although its server is deleted",
                  {{"action", options_.running_deleted_action}});
     if (options_.running_deleted_action == "log")

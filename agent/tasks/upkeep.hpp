@@ -13,7 +13,7 @@ struct UpkeepOptions {
 };
 
 /// Thread safe. Each turn logs its failures; the next one tries again. Work on one server runs on
-/// that server's queue; a server that is busy is left for the next turn.
+/// that server's queue; a server that is busy is left for the next turn where that is soon.
 class Upkeep {
   public:
     /// Services outlive it.

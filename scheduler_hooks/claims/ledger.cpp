@@ -191,6 +191,14 @@ void Ledger::adopt(const Record& record) {
     }
 }
 
+std::vector<InstanceUuid> Ledger::instances() const {
+    std::vector<InstanceUuid> out;
+    out.reserve(instances_.size());
+    for (const auto& [uuid, claim] : instances_)
+        out.push_back(uuid);
+    return out;
+}
+
 bool Ledger::drop(const InstanceUuid& instance) {
     const auto at = instances_.find(instance);
     if (at == instances_.end())

@@ -150,6 +150,8 @@ class Ledger {
     [[nodiscard]] const Claim* find(const InstanceUuid& instance) const;
     [[nodiscard]] const Claim* find_move(const MigrationUuid& migration) const;
     [[nodiscard]] Usage usage() const;
+    /// Those that have a claim, in order.
+    [[nodiscard]] std::vector<InstanceUuid> instances() const;
     /// Instances whose pinned CPUs overlap with others' or are not offered any more.
     [[nodiscard]] std::vector<InstanceUuid> conflicts() const;
     /// Ledger against kernel, per cell and huge page size: pages the kernel should have free minus

@@ -83,6 +83,8 @@ class FakeResources final : public tasks::Resources {
     void update(const objects::Object& instance) override {
         diary_.note("resources.update " + instance.text("vm_state"));
     }
+    std::vector<std::string> claimed; ///< instances() gives it
+    [[nodiscard]] std::vector<std::string> instances() const override { return claimed; }
     void build_finished(bool ok) override {
         diary_.note(ok ? "resources.build_finished ok" : "resources.build_finished failed");
     }

@@ -61,6 +61,14 @@ TEST(Release, NumbersOfTheReferenceGiveTheirRulesAndReportThemselves) {
     }
 }
 
+TEST(Release, NodesAreNamedByTheirIdWhereTheObjectsHaveTheField) {
+    for (const auto& release : releases()) {
+        SCOPED_TRACE(release.name);
+        EXPECT_EQ(release.node_ids, release.version_of("Instance") == "2.8");
+        EXPECT_EQ(release.node_ids, release.version_of("Migration") == "1.8");
+    }
+}
+
 TEST(Release, ANumberBetweenReleasesKeepsItsPromises) {
     const auto antelope = release_by_service_version(66).value();
     EXPECT_TRUE(antelope.identity_file);

@@ -26,11 +26,11 @@ class ResourceTrackerTest : public tests::TaskTest {
         bench.bus.answer(
             "Service.get_by_compute_host",
             tests::nova_object("Service", "1.22", Json::object().set("disabled", false)));
-        TrackerOptions options;
         options.host = tests::host_name;
         options.my_ip = "192.0.2.1";
         options.state_path = bench.folder.path();
         options.virt_type = "qemu";
+        options.records_refresh = Seconds(0); // every audit reads
         hypervisor::simulated::Options small;
         small.hostname = "node1";
         small.vcpus = 4;
@@ -38,6 +38,9 @@ class ResourceTrackerTest : public tests::TaskTest {
         small.disk_gib = 20;
         small.numa_cells = 1;
         host = std::make_unique<hypervisor::simulated::SimulatedHypervisor>(small);
+        make_tracker();
+    }
+    void make_tracker() {
         tracker = std::make_unique<ResourceTracker>(
             options, bench.conductor, *host, placement, *bench.pool, nullptr);
     }
@@ -79,6 +82,7 @@ class ResourceTrackerTest : public tests::TaskTest {
             return fail(Code::Unavailable, "no REST service answers in this test");
         }
     };
+    TrackerOptions options;
     NoNetwork http;
     clients::Keystone account{http, clients::AuthOptions{}};
     clients::Placement placement{clients::ServiceClient(http, account, quiet(), nullptr)};
@@ -141,6 +145,63 @@ TEST_F(ResourceTrackerTest, WhatIsDroppedIsGivenBackAndNeverTwice) {
     EXPECT_EQ(empty["memory_mb_used"].as_int(), 512);
     EXPECT_EQ(empty["local_gb_used"].as_int(), 0);
     EXPECT_EQ(empty["running_vms"].as_int(), 0);
+}
+
+TEST_F(ResourceTrackerTest, ANodeThatCouldNotBeMadeIsMadeByTheNextAudit) {
+    bench.bus.fail("ComputeNode.get_by_host_and_nodename",
+                   FakeConductor::remote("ComputeHostNotFound", Code::NotFound),
+                   2);
+    bench.bus.fail("ComputeNode.create", FakeConductor::remote("DBError"));
+    EXPECT_FALSE(tracker->start());
+    EXPECT_FALSE(tracker->consumers()) << "there is no provider yet";
+    const auto record = node();
+    EXPECT_EQ(record["host"].as_string(), tests::host_name);
+    EXPECT_EQ(bench.diary.count("ComputeNode.create"), 1U) << "besides the one that failed";
+    EXPECT_TRUE(read_file(bench.folder / "compute_id"));
+}
+
+TEST_F(ResourceTrackerTest, AnIdleHostReadsItsRecordsRarely) {
+    options.records_refresh = Seconds(600);
+    make_tracker();
+    start();
+    EXPECT_EQ(bench.diary.count("InstanceList"), 1U);
+    tracker->audit();
+    bench.diary.clear();
+    tracker->audit();
+    EXPECT_EQ(bench.diary.count("InstanceList"), 0U);
+    EXPECT_EQ(bench.diary.count("Service."), 0U);
+    EXPECT_THAT(tracker->instances(), testing::IsEmpty());
+
+    ASSERT_TRUE(claim(uuid_number(1), 128));
+    EXPECT_THAT(tracker->instances(), testing::ElementsAre(uuid_number(1)));
+    node();
+    EXPECT_EQ(bench.diary.count("InstanceList"), 1U) << "something happened";
+    node();
+    EXPECT_EQ(bench.diary.count("InstanceList"), 1U);
+
+    drop(uuid_number(1));
+    bench.bus.remove_instance(uuid_number(1));
+    ASSERT_TRUE(bench.settle());
+    bench.bus.lose("InstanceList.get_by_host_and_node");
+    tracker->audit();
+    bench.diary.clear();
+    tracker->audit();
+    EXPECT_EQ(bench.diary.count("InstanceList"), 1U) << "what could not be read is read next";
+}
+
+TEST_F(ResourceTrackerTest, AServerNamesItsNodeAsTheReleaseDoes) {
+    start();
+    ASSERT_TRUE(claim(uuid_number(1), 128));
+    EXPECT_FALSE(bench.bus.instance(uuid_number(1)).contains("compute_id")) << "zed";
+    bench.conductor.adopt(objects::release_by_name("epoxy").value());
+    ASSERT_TRUE(claim(uuid_number(2), 128));
+    EXPECT_EQ(bench.bus.instance(uuid_number(2))["compute_id"].as_int(), 1);
+    node();
+    EXPECT_EQ(bench.bus.instance(uuid_number(1))["compute_id"].as_int(), 1)
+        << "an upgrade: the audit adds what the older release had not";
+    auto instance = objects::Object::from_primitive(bench.instance_argument(uuid_number(2)));
+    tracker->drop(bench.context, instance, true);
+    EXPECT_TRUE(bench.bus.instance(uuid_number(2))["compute_id"].is_null());
 }
 
 TEST_F(ResourceTrackerTest, AClaimThatCannotBeSavedIsNone) {

@@ -4,6 +4,8 @@
 
 #include <gmock/gmock.h>
 
+#include <latch>
+
 namespace novalet::tasks {
 namespace {
 
@@ -137,6 +139,16 @@ TEST_F(UpkeepTest, ADeletedServersGuestIsReaped) {
     EXPECT_FALSE(bench.guest_exists());
 }
 
+TEST_F(UpkeepTest, ADeletedServersGuestIsReapedAlsoWhenItsQueueIsBusy) {
+    deleted_server("2026-01-01T00:00:00Z");
+    std::latch reaping(1);
+    bench.queues->post(server_uuid, [&](const std::stop_token&) { reaping.wait(); });
+    upkeep.remove_running_deleted(); // the next turn is half an hour away
+    reaping.count_down();
+    ASSERT_TRUE(bench.settle());
+    EXPECT_FALSE(bench.guest_exists());
+}
+
 TEST_F(UpkeepTest, ADeletedServersGuestStaysUntilTheTimeIsUp) {
     deleted_server(to_iso(system_clock().wall()));
     Upkeep patient{*bench.services, {"reap", Seconds(3600)}};
@@ -196,23 +208,30 @@ TEST_F(UpkeepTest, FilesThatCannotBeRemovedAreTriedAgain) {
 TEST_F(UpkeepTest, CachesAreRefreshedOneServerATurn) {
     bench.bus.put_instance(server_in("active", nullptr));
     bench.bus.put_instance(server_in("active", nullptr, running, other_uuid));
+    bench.resources.claimed = {server_uuid, other_uuid};
     for (int i = 0; i < 3; ++i)
         turn(&Upkeep::heal_info_cache);
     EXPECT_THAT(bench.diary.of("networks.refresh"),
                 ElementsAre("networks.refresh " + server_uuid + ' ',
                             "networks.refresh " + other_uuid + ' ',
                             "networks.refresh " + server_uuid + ' '));
+    bench.resources.claimed.clear();
+    bench.diary.clear();
+    turn(&Upkeep::heal_info_cache);
+    EXPECT_THAT(bench.diary.lines(), IsEmpty()) << "an empty host asks nobody";
 }
 
 TEST_F(UpkeepTest, TheCacheOfAServerInAnOperationIsLeftAlone) {
     bench.bus.put_instance(server_in("building", "spawning"));
+    bench.resources.claimed = {server_uuid};
     turn(&Upkeep::heal_info_cache);
     EXPECT_EQ(bench.diary.count("networks"), 0U);
 }
 
 TEST_F(UpkeepTest, SchedulersHearWhatIsHere) {
-    bench.bus.put_instance(server_in("active", nullptr));
+    bench.resources.claimed = {server_uuid};
     turn(&Upkeep::sync_scheduler);
+    EXPECT_THAT(bench.diary.lines(), ElementsAre("cast scheduler sync_instance_info"));
     const auto casts = bench.bus.casts("sync_instance_info");
     ASSERT_EQ(casts.size(), 1U);
     EXPECT_TRUE(casts.front().target.fanout);
