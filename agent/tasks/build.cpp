@@ -24,7 +24,7 @@ class Build {
           host_(services.operation_host()),
           instance_(objects::Object::from_primitive(request.args["instance"])) {
         for (const auto& mapping :
-             object_data(request.args["block_device_mapping"])["objects"].items())
+             objects::data_of(request.args["block_device_mapping"])["objects"].items())
             mappings_.push_back(objects::Object::from_primitive(mapping));
     }
 

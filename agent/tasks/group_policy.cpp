@@ -7,7 +7,7 @@ namespace novalet::tasks {
 namespace {
 
 std::string hint_of(const Json& args) {
-    const auto& spec = object_data(args["request_spec"])["scheduler_hints"]["group"];
+    const auto& spec = objects::data_of(args["request_spec"])["scheduler_hints"]["group"];
     const auto& legacy = args["filter_properties"]["scheduler_hints"]["group"];
     for (const auto* hint : {&spec, &legacy}) {
         if (hint->is_string())

@@ -1,6 +1,7 @@
 #include "agent/tasks/guest_request.hpp"
 
 #include "agent/core/text.hpp"
+#include "agent/objects/object.hpp"
 
 #include <array>
 #include <cctype>
@@ -152,10 +153,6 @@ Result<DiskSpec> local_disk(const Json& mapping,
 
 } // namespace
 
-const Json& object_data(const Json& primitive) noexcept {
-    return primitive["nova_object.data"];
-}
-
 Result<std::string> instance_name(const std::string& name_template, const Json& instance) {
     std::string out;
     for (std::size_t i = 0; i < name_template.size(); ++i) {
@@ -198,7 +195,7 @@ Result<std::string> instance_name(const std::string& name_template, const Json& 
 }
 
 FlavorSpec flavor_of(const Json& flavor_primitive) {
-    const Json& data = object_data(flavor_primitive);
+    const Json& data = objects::data_of(flavor_primitive);
     FlavorSpec flavor;
     flavor.id = data["flavorid"].as_string();
     flavor.name = data["name"].as_string();

@@ -20,9 +20,6 @@ struct GuestDefaults {
     std::string ephemeral_format; ///< default_ephemeral_format; empty = by os_type
 };
 
-/// `data` of a nested primitive: {"nova_object.data": {…}} → {…}; null when it is no object.
-[[nodiscard]] const Json& object_data(const Json& primitive) noexcept;
-
 /// instance_name_template with the fields of the instance: `%08x`, `%d`, `%s` of id, or
 /// `%(uuid)s`, `%(id)d`, `%(hostname)s` … Unknown field: InvalidArgument.
 [[nodiscard]] Result<std::string> instance_name(const std::string& name_template,

@@ -142,12 +142,6 @@ void InstanceQueues::interrupt(const std::string& key) {
         lane->second.current.request_stop();
 }
 
-void InstanceQueues::interrupt_all() {
-    const std::lock_guard lock(mutex_);
-    for (auto& [key, lane] : lanes_)
-        lane.current.request_stop();
-}
-
 bool InstanceQueues::busy(const std::string& key) const {
     const std::lock_guard lock(mutex_);
     return lanes_.contains(key);

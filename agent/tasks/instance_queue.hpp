@@ -53,7 +53,7 @@ class TaskPool {
 /// One serial queue for each key (instance uuid) on a shared pool. All calls are thread safe.
 class InstanceQueues {
   public:
-    /// `stop` is requested by `interrupt(key)` and at the end of the agent.
+    /// `stop` is requested by `interrupt(key)`.
     using Work = std::function<void(const std::stop_token& stop)>;
     explicit InstanceQueues(TaskPool& pool);
     InstanceQueues(const InstanceQueues&) = delete;
@@ -62,7 +62,6 @@ class InstanceQueues {
     void post(const std::string& key, Work work);
     /// Asks the work that runs now for this key to give up soon (a delete overtakes a build).
     void interrupt(const std::string& key);
-    void interrupt_all();
     [[nodiscard]] bool busy(const std::string& key) const;
 
   private:

@@ -6,37 +6,28 @@
 
 namespace novalet::tasks {
 
-using Verb = Result<Json> (*)(Services&,
-                              const rpc::Request&,
-                              const Progress&,
-                              const std::stop_token&);
+/// `stop`: a delete overtakes it.
+using VerbFunction = Result<Json>(Services&,
+                                  const rpc::Request&,
+                                  const Progress&,
+                                  const std::stop_token& stop);
+using Verb = VerbFunction*;
 
-[[nodiscard]] Result<Json>
-terminate_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
-[[nodiscard]] Result<Json>
-stop_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
-[[nodiscard]] Result<Json>
-start_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
-[[nodiscard]] Result<Json>
-reboot_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
-[[nodiscard]] Result<Json>
-pause_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
-[[nodiscard]] Result<Json>
-unpause_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
-[[nodiscard]] Result<Json>
-suspend_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
-[[nodiscard]] Result<Json>
-resume_instance(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
+[[nodiscard]] VerbFunction terminate_instance;
+[[nodiscard]] VerbFunction stop_instance;
+[[nodiscard]] VerbFunction start_instance;
+[[nodiscard]] VerbFunction reboot_instance;
+[[nodiscard]] VerbFunction pause_instance;
+[[nodiscard]] VerbFunction unpause_instance;
+[[nodiscard]] VerbFunction suspend_instance;
+[[nodiscard]] VerbFunction resume_instance;
 /// An operation of nova-compute that this release does not have: fault, event and task_state as for
 /// any failed operation, so that the server is not left locked.
-[[nodiscard]] Result<Json>
-refuse_operation(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
+[[nodiscard]] VerbFunction refuse_operation;
 /// The same for one that sets no task_state: what another operation has set stays.
-[[nodiscard]] Result<Json>
-refuse_change(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
+[[nodiscard]] VerbFunction refuse_change;
 /// The same for what has no action and no fault of its own: the answer is all.
-[[nodiscard]] Result<Json>
-refuse_question(Services&, const rpc::Request&, const Progress&, const std::stop_token&);
+[[nodiscard]] VerbFunction refuse_question;
 
 /// The guest as its records describe it; loads what they lack.
 [[nodiscard]] Result<hypervisor::GuestSpec> recorded_guest(Services& services,

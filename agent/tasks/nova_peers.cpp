@@ -46,8 +46,8 @@ class RequestImages final : public hypervisor::ImageSource {
 
 std::vector<clients::NetworkWish> wishes_of(const Json& requested_networks) {
     std::vector<clients::NetworkWish> wishes;
-    for (const auto& item : object_data(requested_networks)["objects"].items()) {
-        const Json& data = object_data(item);
+    for (const auto& item : objects::data_of(requested_networks)["objects"].items()) {
+        const Json& data = objects::data_of(item);
         wishes.push_back({data["network_id"].as_string(),
                           data["port_id"].as_string(),
                           data["address"].as_string(),

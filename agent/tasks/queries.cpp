@@ -7,7 +7,7 @@ namespace novalet::tasks {
 namespace {
 
 InstanceUuid uuid_of(const rpc::Request& request) {
-    return InstanceUuid(object_data(request.args["instance"])["uuid"].as_string());
+    return InstanceUuid(objects::data_of(request.args["instance"])["uuid"].as_string());
 }
 
 /// Last `lines` lines.
@@ -56,7 +56,7 @@ Result<Json> get_vnc_console(Services& services, const rpc::Request& request) {
             "ConsoleTypeInvalid", Code::InvalidArgument, cat("Invalid console type ", type));
     auto address = services.hypervisor.vnc(uuid_of(request));
     if (!address && instance_is_gone(address.error()) &&
-        object_data(request.args["instance"])["vm_state"].as_string() == "building")
+        objects::data_of(request.args["instance"])["vm_state"].as_string() == "building")
         return fail_as("InstanceNotReady",
                        Code::Conflict,
                        cat("Instance ", uuid_of(request).str(), " is not ready"));
@@ -105,28 +105,33 @@ Result<Json> set_host_enabled(Services& services, const rpc::Request& request) {
 
 void external_instance_event(Services& services, const rpc::Request& request) {
     for (const auto& primitive : request.args["events"].items()) {
-        const Json& event = object_data(primitive);
+        const Json& event = objects::data_of(primitive);
         const InstanceUuid uuid(event["instance_uuid"].as_string());
         const auto& name = event["name"].as_string();
         const auto& tag = event["tag"].as_string();
         const bool completed = event["status"].as_string() == "completed";
         if (name == "network-changed" || name == "network-vif-deleted") {
             for (const auto& instance : request.args["instances"].items()) {
-                if (object_data(instance)["uuid"].as_string() != uuid.str())
+                if (objects::data_of(instance)["uuid"].as_string() != uuid.str())
                     continue;
-                services.pool.post([&services,
-                                    context = request.context.elevated(),
-                                    instance,
-                                    tag,
-                                    all = name == "network-vif-deleted"] {
-                    auto record = objects::Object::from_primitive(instance);
-                    const auto fresh =
-                        services.networks.refresh(context, record, all ? std::string() : tag);
-                    if (!fresh && fresh.error().code != Code::NotFound)
-                        log::warning(
-                            "network info could not be refreshed after an event",
-                            {{"instance", record.text("uuid")}, {"error", fresh.error().text}});
-                });
+                // Nova holds a lock of the instance around each refresh. Here it takes its turn, so
+                // that no older answer of Neutron is the last one written, nor one of a network
+                // that the work before it has changed.
+                services.queues.post(
+                    uuid.str(),
+                    [&services,
+                     context = request.context.elevated(),
+                     instance,
+                     tag,
+                     all = name == "network-vif-deleted"](const std::stop_token&) {
+                        auto record = objects::Object::from_primitive(instance);
+                        const auto fresh =
+                            services.networks.refresh(context, record, all ? std::string() : tag);
+                        if (!fresh && fresh.error().code != Code::NotFound)
+                            log::warning(
+                                "network info could not be refreshed after an event",
+                                {{"instance", record.text("uuid")}, {"error", fresh.error().text}});
+                    });
             }
             continue;
         }

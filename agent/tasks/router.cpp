@@ -16,7 +16,7 @@ constexpr const char* given_up = "the agent died over it several times";
 constexpr const char* gone_elsewhere = "the server was evacuated to another host";
 
 std::string instance_of(const rpc::Request& request) {
-    return object_data(request.args["instance"])["uuid"].as_string();
+    return objects::data_of(request.args["instance"])["uuid"].as_string();
 }
 
 rpc::Request from_journal(const journal::Accepted& accepted) {

@@ -40,8 +40,8 @@ class BuildTest : public tests::TaskTest {
         const auto& args = casts.front().args;
         EXPECT_THAT(args["filter_properties"]["retry"]["exc_reason"].as_string(),
                     HasSubstr(reason));
-        EXPECT_EQ(object_data(args["instances"].at(0))["uuid"].as_string(), server_uuid);
-        EXPECT_TRUE(object_data(args["instances"].at(0))["host"].is_null());
+        EXPECT_EQ(objects::data_of(args["instances"].at(0))["uuid"].as_string(), server_uuid);
+        EXPECT_TRUE(objects::data_of(args["instances"].at(0))["host"].is_null());
         EXPECT_EQ(args["host_lists"].size(), 1U);
         EXPECT_TRUE(bench.bus.faults().empty());
         expect_undone();

@@ -33,8 +33,8 @@ class GuestRequestTest : public ::testing::Test {
         const auto text =
             read_file(std::string(NOVALET_SOURCE_DIR) + "/tests/contract/data/zed/boot.json");
         const auto recording = Json::parse(text.value());
-        instance = object_data(first_object(recording.value(), "Instance"));
-        mapping = object_data(first_object(recording.value(), "BlockDeviceMapping"));
+        instance = objects::data_of(first_object(recording.value(), "Instance"));
+        mapping = objects::data_of(first_object(recording.value(), "BlockDeviceMapping"));
     }
     Json blank(std::int64_t size, const char* format) const {
         Json out = mapping;

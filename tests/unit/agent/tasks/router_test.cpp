@@ -187,7 +187,7 @@ TEST_F(RouterTest, AnInterruptedOutageLeavesTheEntryForTheNextProcess) {
     bench.bus.lose("Instance.save stopped", 1);
     bench.send("stop_instance", bench.arguments());
     asked.wait();
-    bench.queues->interrupt_all();
+    bench.queues->interrupt(server_uuid);
     ASSERT_TRUE(bench.settle());
     EXPECT_EQ(bench.open_entries(), 1U);
     EXPECT_EQ(bench.states(), "active/powering-off");
@@ -226,6 +226,32 @@ TEST_F(RouterTest, ExternalEventsReachTheirWaiters) {
                                                            .set("tag", tests::port_uuid)
                                                            .set("status", "completed"))}));
     EXPECT_TRUE(waiter.wait(Deadline::after(Seconds(50)), {}));
+}
+
+TEST_F(RouterTest, ANetworkChangeTakesItsTurnOnTheServersQueue) {
+    std::latch before(1);
+    bench.queues->post(server_uuid, [&](const std::stop_token&) {
+        before.wait();
+        bench.diary.note("the work before");
+    });
+    bench.bus.put_instance(tests::server_in("active", nullptr));
+    bench.send("external_instance_event",
+               Json::object()
+                   .set("instances", Json::Array{bench.instance_argument()})
+                   .set("events",
+                        Json::Array{tests::nova_object("InstanceExternalEvent",
+                                                       "1.5",
+                                                       Json::object()
+                                                           .set("instance_uuid", server_uuid)
+                                                           .set("name", "network-changed")
+                                                           .set("tag", tests::port_uuid)
+                                                           .set("status", "completed"))}));
+    EXPECT_TRUE(bench.answers.take()) << "the caller does not wait for it";
+    before.count_down();
+    ASSERT_TRUE(bench.settle());
+    EXPECT_THAT(bench.diary.among({"the work before", "networks.refresh"}),
+                testing::ElementsAre("the work before",
+                                     "networks.refresh " + server_uuid + ' ' + tests::port_uuid));
 }
 
 } // namespace
