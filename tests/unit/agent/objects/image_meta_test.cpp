@@ -90,8 +90,9 @@ TEST(ImageMeta, HostileCpuRangesAreRefused) {
         ImageMeta image;
         image.properties.set("hw_numa_cpus.0", text);
         const auto cpus = image.numa_cpus();
-        if (cpus)
+        if (cpus) {
             EXPECT_TRUE(cpus->size() == 1 && cpus->front().empty()) << text;
+        }
     }
 }
 
