@@ -259,12 +259,10 @@ class LeaveTest : public PlacementTest {
                 200,
                 R"({"resource_providers":[{"uuid":"here"},{"uuid":"child"}]})");
     }
-    void holds(const char* allocations) {
-        http.on("GET",
-                "/allocations/i",
-                200,
-                std::string(R"({"allocations":)") + allocations +
-                    R"(,"project_id":"p","user_id":"u","consumer_generation":3})");
+    void holds(const std::string& allocations) {
+        const std::string body = R"({"allocations":)" + allocations +
+                                 R"(,"project_id":"p","user_id":"u","consumer_generation":3})";
+        http.on("GET", "/allocations/i", 200, body.c_str());
     }
 };
 
