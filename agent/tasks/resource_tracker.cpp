@@ -332,6 +332,11 @@ Result<void> ResourceTracker::tend_pages() {
     pages_->show_drift(drift);
     if (!pages_->tend(books))
         return {};
+    {
+        const std::lock_guard lock(ledger_mutex_);
+        books = ledger_.topology();
+    }
+    pages_->tend(books); // a claim may have come while a pool shrank: what it took comes back
     NOVALET_ASSIGN(facts_, hypervisor_.facts());
     const std::lock_guard lock(ledger_mutex_);
     ledger_.set_capacity(capacity());
