@@ -13,7 +13,8 @@ TEST(BuildOutcome, ADeletedInstanceIsNotAFault) {
     EXPECT_EQ(classify_build_failure(named("InstanceNotFound")), BuildFailure::Gone);
     EXPECT_EQ(classify_build_failure(named("UnexpectedDeletingTaskStateError")),
               BuildFailure::Gone);
-    EXPECT_EQ(classify_build_failure(Error{Code::Cancelled, "interrupted", {}, {}}), BuildFailure::Gone);
+    EXPECT_EQ(classify_build_failure(Error{Code::Cancelled, "interrupted", {}, {}}),
+              BuildFailure::Gone);
 }
 
 TEST(BuildOutcome, WhatNoHostCanBuildIsAborted) {
@@ -31,8 +32,9 @@ TEST(BuildOutcome, EverythingElseGoesToAnotherHost) {
     EXPECT_EQ(classify_build_failure(named("PortInUse")), BuildFailure::Reschedule);
     EXPECT_EQ(classify_build_failure(Error{Code::Internal, "libvirt: internal error", {}, {}}),
               BuildFailure::Reschedule);
-    EXPECT_EQ(classify_build_failure(Error{Code::ResourceExhausted, "no space left on device", {}, {}}),
-              BuildFailure::Reschedule);
+    EXPECT_EQ(
+        classify_build_failure(Error{Code::ResourceExhausted, "no space left on device", {}, {}}),
+        BuildFailure::Reschedule);
 }
 
 } // namespace
