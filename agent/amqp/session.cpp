@@ -18,7 +18,8 @@ constexpr std::size_t outbox_limit = 10000;
 constexpr Milliseconds expiry_interval{500};
 constexpr Milliseconds idle_wait{60000};   ///< without heartbeats
 constexpr Milliseconds wakeup_interval{2}; ///< under load
-constexpr int prompt_wakeups = 16;         ///< a short exchange is not load
+constexpr int prompt_wakeups = 64;         ///< then it may be load
+constexpr double worth_a_wait = 4;         ///< what an interval collects under load, at least
 constexpr int publications_at_once = 128;  ///< then the broker's frames are read again
 
 void drain_eventfd(int fd) {
@@ -244,6 +245,7 @@ Result<void> Session::read_events(Link& link) {
             return Failure(event.error());
         if (std::holds_alternative<std::monostate>(*event))
             return {};
+        ++handled_;
         NOVALET_TRY(handle(link, std::move(*event)));
     }
     return {};
@@ -269,10 +271,15 @@ Milliseconds Session::longest_wait(const Link& link) {
     return span;
 }
 
-/// Lets a wake-up pass when there were few of late, and waits for its turn otherwise.
+/// Many wake-ups of late may be load, or a conversation in which each waits for the other: when
+/// the last ones have collected little, the next wake-ups are prompt again.
 void Session::keep_pace() {
     const auto now = system_clock().monotonic();
-    if (next_wakeup_ > now)
+    collected_ += (static_cast<double>(std::exchange(handled_, 0)) - collected_) / 4;
+    if (paced_ && collected_ < worth_a_wait)
+        next_wakeup_ = {};
+    paced_ = next_wakeup_ > now;
+    if (paced_)
         std::this_thread::sleep_for(next_wakeup_ - now); // at most one interval
     next_wakeup_ = std::max(next_wakeup_, now - wakeup_interval * prompt_wakeups) + wakeup_interval;
 }
@@ -318,6 +325,7 @@ Result<void> Session::obey_commands(Link& link) {
         const std::lock_guard lock(mutex_);
         commands.swap(commands_);
     }
+    handled_ += commands.size();
     // Known before anything can fail: after a loss all that are known are started.
     for (const auto& command : commands)
         if (command.kind == CommandKind::Subscribe) {
@@ -366,6 +374,7 @@ Result<void> Session::send_publications(Link& link) {
             sent = link.publish(publish_channel_, entry->publication.message);
         }
         if (sent) {
+            ++handled_;
             outbox_.sent(std::move(*entry));
         } else if (link.alive()) {
             complete(outbox_.fail_entry(std::move(*entry), sent.error()));

@@ -14,7 +14,7 @@
 //   connection.blocked                  publications wait, deliveries go on
 //
 // Under load a wake-up costs more than what it is for: over 500 in a second, what comes within
-// two milliseconds is taken together.
+// two milliseconds is taken together, as long as that is more than a few.
 #include "agent/amqp/outbox.hpp"
 #include "agent/amqp/unsettled.hpp"
 
@@ -160,6 +160,9 @@ class Session {
     std::size_t unsettled_bytes_ = 0;
     Unsettled unsettled_;
     MonotonicTime next_wakeup_; ///< when it may be, at the pace of `keep_pace`
+    bool paced_ = false;        ///< the last one was waited for
+    std::size_t handled_ = 0;   ///< commands, publications and events since then
+    double collected_ = 0;      ///< of them for each wake-up, of late
     unsigned failed_rounds_ = 0;
     bool blocked_ = false;
     MonotonicTime next_expiry_;
