@@ -279,8 +279,12 @@ void Session::keep_pace() {
     if (paced_ && collected_ < worth_a_wait)
         next_wakeup_ = {};
     paced_ = next_wakeup_ > now;
-    if (paced_)
-        std::this_thread::sleep_for(next_wakeup_ - now); // at most one interval
+    if (paced_) { // at most one interval, and only a stop writes to this descriptor meanwhile
+        pollfd stop{wake_fd_, POLLIN, 0};
+        poll(&stop,
+             1,
+             static_cast<int>(std::chrono::ceil<Milliseconds>(next_wakeup_ - now).count()));
+    }
     next_wakeup_ = std::max(next_wakeup_, now - wakeup_interval * prompt_wakeups) + wakeup_interval;
 }
 
