@@ -1,5 +1,6 @@
 #include "agent/amqp/link.hpp"
 
+#include "agent/amqp/socket_options.hpp"
 #include "agent/core/text.hpp"
 
 #include <algorithm>
@@ -7,16 +8,14 @@
 #include <amqp_framing.h>
 #include <amqp_ssl_socket.h>
 #include <amqp_tcp_socket.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
-#include <sys/socket.h>
 
 namespace novalet::amqp {
 namespace {
 
 constexpr int frame_max = 131072;
 constexpr Seconds rpc_timeout{20};              ///< for the answer to a declaration
+constexpr Seconds shortest_silence{10};         ///< of a peer that is given up
 constexpr std::size_t short_string_limit = 255; ///< bytes; AMQP 0-9-1 §4.2.5.3
 
 std::string text_of(amqp_bytes_t bytes) {
@@ -239,14 +238,7 @@ Result<void> Link::State::connect(const Endpoint& endpoint, const Options& optio
         socket, endpoint.host.c_str(), static_cast<int>(endpoint.port), &timeout);
     if (status != AMQP_STATUS_OK)
         return lost("connect", status);
-    // A peer that vanished without a word must not hold a write for ever.
-    const auto user_timeout =
-        static_cast<unsigned>(std::max<Seconds::rep>(options.heartbeat.count(), 10) * 1000);
-    setsockopt(amqp_get_sockfd(connection),
-               IPPROTO_TCP,
-               TCP_USER_TIMEOUT,
-               &user_timeout,
-               sizeof user_timeout);
+    give_up_after(amqp_get_sockfd(connection), std::max(options.heartbeat, shortest_silence));
     return {};
 }
 
@@ -575,16 +567,6 @@ Result<Event> Link::next() {
 
 void Link::expect_input() {
     state_->may_read = true;
-}
-
-Link::Packing::Packing(Link& link) : link_(link) {
-    const int on = 1;
-    setsockopt(link_.socket(), IPPROTO_TCP, TCP_CORK, &on, sizeof on);
-}
-
-Link::Packing::~Packing() {
-    const int off = 0;
-    setsockopt(link_.socket(), IPPROTO_TCP, TCP_CORK, &off, sizeof off);
 }
 
 bool Link::buffered() const {

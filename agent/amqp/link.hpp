@@ -121,18 +121,6 @@ class Link {
     /// Heartbeats in both directions: sends one when nothing was sent for half the negotiated
     /// interval; Unavailable when nothing came for one and a half.
     [[nodiscard]] Result<void> keep_alive();
-    /// While one lives, what is published goes out in full packets; at its end, the rest of it. No
-    /// other verb meanwhile: its answer would be waited for while the question lies here.
-    class Packing {
-      public:
-        explicit Packing(Link& link);
-        Packing(const Packing&) = delete;
-        Packing& operator=(const Packing&) = delete;
-        ~Packing();
-
-      private:
-        Link& link_;
-    };
     /// The socket was seen readable (or in error): `next` looks at it.
     void expect_input();
     /// The next event, or monostate when nothing is there: nothing buffered, and nothing more to

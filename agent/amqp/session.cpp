@@ -1,5 +1,6 @@
 #include "agent/amqp/session.hpp"
 
+#include "agent/amqp/socket_options.hpp"
 #include "agent/core/log.hpp"
 #include "agent/core/metrics.hpp"
 #include "agent/core/text.hpp"
@@ -356,7 +357,7 @@ Result<void> Session::obey_commands(Link& link) {
 
 /// What cannot be declared first fails alone; a lost connection keeps the publication.
 Result<void> Session::send_publications(Link& link) {
-    std::optional<Link::Packing> packing;
+    std::optional<Packing> packing;
     for (int count = 0; count < publications_at_once && !blocked_; ++count) {
         auto entry = outbox_.take();
         if (!entry)
@@ -374,7 +375,7 @@ Result<void> Session::send_publications(Link& link) {
         }
         if (sent) {
             if (!packing)
-                packing.emplace(link);
+                packing.emplace(link.socket());
             sent = link.publish(publish_channel_, entry->publication.message);
         }
         if (sent) {
