@@ -74,14 +74,19 @@ Result<HttpResponse> Placement::send(const rpc::Context& context,
     return service_.as_agent(context, std::move(call));
 }
 
-Result<Placement::Provider> Placement::provider(const rpc::Context& context,
-                                                const std::string& uuid) {
+Result<Json> Placement::provider_tree(const rpc::Context& context, const std::string& uuid) {
     NOVALET_ASSIGN(
-        const Json body,
+        Json body,
         json_of(
             "resource provider",
             send(context, "1.14", "GET", "/resource_providers?in_tree=" + percent_encode(uuid))));
-    for (const auto& item : body["resource_providers"].items())
+    return body["resource_providers"];
+}
+
+Result<Placement::Provider> Placement::provider(const rpc::Context& context,
+                                                const std::string& uuid) {
+    NOVALET_ASSIGN(const Json tree, provider_tree(context, uuid));
+    for (const auto& item : tree.items())
         if (item["uuid"].as_string() == uuid)
             return Provider{uuid, item["name"].as_string(), item["generation"].as_int(), false};
     return fail(Code::NotFound, cat("Placement has no resource provider ", uuid));
@@ -297,15 +302,11 @@ Result<void> Placement::move_allocations(const rpc::Context& context,
 Result<void> Placement::remove_from_allocation(const rpc::Context& context,
                                                const std::string& consumer,
                                                const std::string& root) {
-    NOVALET_ASSIGN(
-        const Json tree,
-        json_of(
-            "provider tree",
-            send(context, "1.14", "GET", "/resource_providers?in_tree=" + percent_encode(root))));
+    NOVALET_ASSIGN(const Json tree, provider_tree(context, root));
     for (unsigned attempt = 1;; ++attempt) {
         NOVALET_ASSIGN(auto held, allocations(context, consumer));
         const auto before = held.by_provider.size();
-        for (const auto& provider : tree["resource_providers"].items())
+        for (const auto& provider : tree.items())
             held.by_provider.erase(provider["uuid"].as_string());
         if (held.by_provider.size() == before)
             return {};

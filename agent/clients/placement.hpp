@@ -95,6 +95,8 @@ class Placement {
                                             const std::string& method,
                                             const std::string& path,
                                             Json body = {});
+    /// All providers of the tree that this one is in, as Placement's documents.
+    [[nodiscard]] Result<Json> provider_tree(const rpc::Context& context, const std::string& uuid);
     [[nodiscard]] Result<void>
     ensure_classes(const rpc::Context& context,
                    const scheduler_hooks::model::Inventories& inventories);
