@@ -4,7 +4,7 @@
 #include "agent/app/options.hpp"
 #include "agent/core/log.hpp"
 #include "agent/core/text.hpp"
-#include "agent/tasks/repair.hpp"
+#include "agent/tasks/start/repair.hpp"
 #include "hypervisor/libvirt/libvirt_hypervisor.hpp"
 #include "hypervisor/simulated/simulated_hypervisor.hpp"
 #include "hypervisor/topology/host_check.hpp"

@@ -4,7 +4,7 @@
 #include "agent/core/clock.hpp"
 #include "agent/core/file.hpp"
 #include "agent/core/text.hpp"
-#include "agent/tasks/host_books.hpp"
+#include "agent/tasks/books/host_books.hpp"
 #include "hypervisor/topology/sysfs_cells.hpp"
 
 #include <chrono>

@@ -2,7 +2,7 @@
 // The kernel's huge pages beside the books: what it has free at a claim, drift between both, and
 // pools that follow the guests (compute.huge_page_pools). Reads /sys each time. Any thread may call
 // free_pages(); show_drift() and tend() are for one thread at a time (the audit).
-#include "agent/tasks/resource_tracker.hpp"
+#include "agent/tasks/books/resource_tracker.hpp"
 #include "config/schema/config.hpp"
 #include "scheduler_hooks/claims/page_pools.hpp"
 #include "scheduler_hooks/numa/fit.hpp"

@@ -5,7 +5,7 @@
 #include "agent/core/file.hpp"
 #include "agent/core/process.hpp"
 #include "agent/core/text.hpp"
-#include "agent/tasks/host_books.hpp"
+#include "agent/tasks/books/host_books.hpp"
 #include "config/load/load.hpp"
 #include "hypervisor/libvirt/libvirt_hypervisor.hpp"
 #include "hypervisor/topology/page_pools.hpp"

@@ -1,7 +1,7 @@
 #pragma once
 // A compute host without libvirt and OpenStack around the real router, journal and operations.
 #include "agent/objects/conductor.hpp"
-#include "agent/tasks/router.hpp"
+#include "agent/tasks/catalogue/router.hpp"
 #include "hypervisor/simulated/simulated_hypervisor.hpp"
 #include "tests/support/fake_conductor.hpp"
 #include "tests/support/mailbox.hpp"

@@ -95,6 +95,19 @@ inline const std::map<std::string, std::set<std::string>>& allowed_folders() {
         const Set clients = with(with(objects, decisions), {"agent/objects"});
         const Set tasks = with(
             clients, {"agent/clients", "agent/journal", "agent/telemetry", "hypervisor/domain"});
+        // The rooms of agent/tasks. An operation never knows another one: what two of them need
+        // stands in a room below.
+        const Set task_services = with(tasks,
+                                       {"agent/tasks/records",
+                                        "agent/tasks/guest",
+                                        "agent/tasks/books",
+                                        "agent/tasks/peers",
+                                        "agent/tasks/engine"});
+        const Set operation = with(task_services, {"agent/tasks"});
+        const Set operations{"agent/tasks/ops/build",
+                             "agent/tasks/ops/console",
+                             "agent/tasks/ops/power",
+                             "agent/tasks/ops/terminate"};
         return std::map<std::string, Set>{
             {"agent/core", {}},
             {"config/schema", {}},
@@ -119,10 +132,25 @@ inline const std::map<std::string, std::set<std::string>>& allowed_folders() {
             {"agent/rpc", with(config, rpc)},
             {"agent/objects", with(config, objects)},
             {"agent/clients", clients},
-            {"agent/tasks", tasks},
+            {"agent/tasks/records", tasks},
+            {"agent/tasks/guest", with(tasks, {"agent/tasks/records"})},
+            {"agent/tasks/engine", with(tasks, {"agent/tasks/records"})},
+            {"agent/tasks/books",
+             with(tasks, {"agent/tasks/records", "agent/tasks/guest", "agent/tasks/engine"})},
+            {"agent/tasks/peers", with(tasks, {"agent/tasks/records", "agent/tasks/guest"})},
+            {"agent/tasks", task_services},
+            {"agent/tasks/ops/build", operation},
+            {"agent/tasks/ops/console", operation},
+            {"agent/tasks/ops/power", operation},
+            {"agent/tasks/ops/terminate", operation},
+            {"agent/tasks/catalogue", with(operation, operations)},
+            {"agent/tasks/upkeep", with(operation, operations)},
+            {"agent/tasks/start", with(operation, operations)},
             {"agent/app",
-             with(tasks,
-                  {"agent/tasks",
+             with(with(operation, operations),
+                  {"agent/tasks/catalogue",
+                   "agent/tasks/upkeep",
+                   "agent/tasks/start",
                    "config/load",
                    "hypervisor/libvirt",
                    "hypervisor/simulated",

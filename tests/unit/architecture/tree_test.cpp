@@ -95,11 +95,17 @@ TEST(Rules, FindAnIncludeAgainstTheDirection) {
                 HasSubstr("must not"));
     EXPECT_THAT(including("agent/journal/a.cpp", "\"agent/rpc/request.hpp\""),
                 HasSubstr("must not"));
-    EXPECT_THAT(including("agent/clients/a.cpp", "\"agent/tasks/build.hpp\""),
+    EXPECT_THAT(including("agent/clients/a.cpp", "\"agent/tasks/ops/build/build.hpp\""),
                 HasSubstr("must not"));
     EXPECT_THAT(including("agent/tasks/a.cpp", "\"hypervisor/libvirt/host.hpp\""),
                 HasSubstr("must not"));
     EXPECT_THAT(including("agent/tasks/a.cpp", "\"agent/app/main.hpp\""), HasSubstr("must not"));
+    EXPECT_THAT(including("agent/tasks/ops/power/a.cpp", "\"agent/tasks/ops/build/build.hpp\""),
+                HasSubstr("must not"));
+    EXPECT_THAT(including("agent/tasks/engine/a.cpp", "\"agent/tasks/ops/build/build.hpp\""),
+                HasSubstr("must not"));
+    EXPECT_THAT(including("agent/tasks/records/a.cpp", "\"agent/tasks/engine/periodic.hpp\""),
+                HasSubstr("must not"));
     EXPECT_THAT(including("agent/tasks/a.cpp", "\"tests/support/fake_clock.hpp\""),
                 HasSubstr("must not"));
 }

@@ -2,7 +2,7 @@
 #include "agent/core/json.hpp"
 #include "agent/core/process.hpp"
 #include "agent/core/text.hpp"
-#include "agent/tasks/host_books.hpp"
+#include "agent/tasks/books/host_books.hpp"
 #include "hypervisor/topology/sysfs_cells.hpp"
 #include "tests/support/sysfs_tree.hpp"
 

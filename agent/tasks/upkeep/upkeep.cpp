@@ -1,0 +1,221 @@
+#include "agent/tasks/upkeep/upkeep.hpp"
+
+#include "agent/core/log.hpp"
+#include "agent/core/text.hpp"
+#include "agent/tasks/ops/power/instance_verbs.hpp"
+
+#include <algorithm>
+
+namespace novalet::tasks {
+namespace {
+
+using hypervisor::PowerState;
+
+bool is_down(PowerState state) {
+    return state == PowerState::Shutdown || state == PowerState::Crashed;
+}
+
+/// Reference 04 §6.1: does the server have to be stopped because its guest is in this state?
+bool has_to_stop(const std::string& vm_state, PowerState guest) {
+    if (vm_state == "active")
+        return is_down(guest) || guest == PowerState::Suspended;
+    if (vm_state == "stopped")
+        return guest != PowerState::NoState && !is_down(guest);
+    return vm_state == "paused" && is_down(guest);
+}
+
+} // namespace
+
+Upkeep::Upkeep(Services& services, UpkeepOptions options)
+    : services_(services), options_(std::move(options)) {}
+
+void Upkeep::sync_power_states() {
+    const auto guests = services_.hypervisor.list();
+    if (!guests) {
+        log::warning("the guests could not be listed", {{"error", guests.error().text}});
+        return;
+    }
+    for (const auto& guest : *guests)
+        sync_power_state_of(guest.uuid);
+}
+
+void Upkeep::sync_power_state_of(const InstanceUuid& uuid) {
+    if (services_.queues.busy(uuid.str())) // an operation of ours causes it
+        return;
+    services_.queues.post(uuid.str(),
+                          [this, uuid](const std::stop_token&) { sync_power_state(uuid); });
+}
+
+void Upkeep::sync_power_state(const InstanceUuid& uuid) {
+    const auto context = rpc::Context::admin();
+    const log::Scope scope{{"instance", uuid.str()}, {"task", "power_sync"}};
+    auto instance = services_.conductor.get_instance(uuid.str(), {}, context);
+    if (!instance) {
+        if (instance.error().code != Code::NotFound) // else a guest that is not Nova's
+            warn("a power state could not be compared", Failure(instance.error()));
+        return;
+    }
+    if (instance->text("host") != services_.options.host || !instance->get("task_state").is_null())
+        return;
+    const auto info = services_.hypervisor.info(uuid);
+    if (!info)
+        return;
+    const int state = static_cast<int>(info->state);
+    if (instance->get("power_state").as_int() != state) {
+        instance->set("power_state", state);
+        const auto saved = save_instance(services_.operation_host(), context, *instance);
+        if (!saved)
+            return warn("a power state could not be saved", saved);
+    }
+    if (has_to_stop(instance->text("vm_state"), info->state))
+        stop_server(*instance, context);
+}
+
+/// What nova-api does for a stop, so that users see an action of its own.
+void Upkeep::stop_server(objects::Object& instance, const rpc::Context& context) {
+    log::info("the guest is not in the state of its server: the server is stopped",
+              {{"vm_state", instance.text("vm_state")}});
+    instance.set("task_state", "powering-off");
+    instance.set("progress", 0);
+    const auto saved = save_instance(services_.operation_host(), context, instance, {std::nullopt});
+    if (!saved)
+        return warn("the server could not be stopped", saved);
+    Json action = Json::object();
+    action.set("want_result", false);
+    const auto begun = services_.conductor.class_action("InstanceAction",
+                                                        "action_start",
+                                                        Json::Array{instance.text("uuid"), "stop"},
+                                                        action,
+                                                        context);
+    if (!begun)
+        log::warning("the stop has no action record", {{"error", begun.error().text}});
+    rpc::Target self;
+    self.topic = "compute";
+    self.server = services_.options.host;
+    self.version = "6.0";
+    Json args = Json::object();
+    args.set("instance", instance.to_primitive()).set("clean_shutdown", true);
+    const auto sent = services_.bus.cast(self, "stop_instance", std::move(args), context);
+    if (sent)
+        return;
+    log::warning("the server could not be stopped", {{"error", sent.error().text}});
+    instance.set("task_state", nullptr); // else nobody would look at it again
+    warn("the server stays locked until its state is reset",
+         save_instance(services_.operation_host(), context, instance, {"powering-off"}));
+}
+
+void Upkeep::heal_info_cache() {
+    const auto context = rpc::Context::admin();
+    const auto uuids = services_.resources.instances();
+    if (uuids.empty())
+        return;
+    std::string next;
+    {
+        const std::lock_guard lock(mutex_);
+        const auto after = std::upper_bound(uuids.begin(), uuids.end(), healed_last_);
+        next = after == uuids.end() ? uuids.front() : *after;
+        healed_last_ = next;
+    }
+    if (services_.queues.busy(next))
+        return;
+    services_.queues.post(next, [this, next, context](const std::stop_token&) {
+        const log::Scope scope{{"instance", next}, {"task", "heal_info_cache"}};
+        auto instance = services_.conductor.get_instance(
+            next, {"info_cache", "system_metadata", "flavor"}, context);
+        if (!instance || instance->text("vm_state") == "building" ||
+            !instance->get("task_state").is_null())
+            return;
+        if (const auto healed = services_.networks.refresh(context, *instance); !healed)
+            warn("the network cache could not be refreshed", Failure(healed.error()));
+    });
+}
+
+void Upkeep::sync_scheduler() {
+    if (!services_.options.track_instance_changes)
+        return;
+    discard(services_.conductor.sync_scheduler(
+                services_.options.host, services_.resources.instances(), rpc::Context::admin()),
+            "the next turn tries again");
+}
+
+void Upkeep::remove_running_deleted() {
+    if (options_.running_deleted_action == "noop")
+        return;
+    const auto context = rpc::Context::admin().reading_deleted("yes");
+    const auto guests = services_.hypervisor.list();
+    if (!guests)
+        return;
+    for (const auto& guest : *guests) {
+        auto instance = services_.conductor.get_instance(
+            guest.uuid.str(), {"info_cache", "system_metadata", "flavor"}, context);
+        if (!instance || !instance->get("deleted").as_bool() ||
+            instance->text("host") != services_.options.host)
+            continue;
+        // Both are UTC in the same form, so that their texts order as the times do.
+        if (instance->text("deleted_at") >
+            to_iso(system_clock().wall() - options_.running_deleted_timeout))
+            continue;
+        services_.queues.post(guest.uuid.str(),
+                              [this, found = std::move(*instance)](const std::stop_token&) {
+                                  remove_guest_of(found);
+                              });
+    }
+}
+
+void Upkeep::remove_guest_of(objects::Object instance) {
+    const InstanceUuid uuid(instance.text("uuid"));
+    const log::Scope scope{{"instance", uuid.str()}, {"task", "running_deleted"}};
+    if (!services_.hypervisor.info(uuid)) // the work before it was its delete
+        return;
+    log::warning("a guest runs although its server is deleted",
+                 {{"action", options_.running_deleted_action}});
+    if (options_.running_deleted_action == "log")
+        return;
+    if (options_.running_deleted_action == "shutdown")
+        return warn("a guest without a server could not be powered off",
+                    services_.hypervisor.power_off(uuid, {}));
+    hypervisor::DestroyOptions options;
+    options.interfaces = interfaces_of(cached_network_info(instance));
+    warn("a guest without a server could not be removed",
+         services_.hypervisor.destroy(uuid, options));
+}
+
+void Upkeep::finish_deletes() {
+    const auto context = rpc::Context::admin().reading_deleted("yes");
+    Json filters = Json::object();
+    filters.set("deleted", true)
+        .set("soft_deleted", false)
+        .set("host", services_.options.host)
+        .set("cleaned", false);
+    const auto instances = services_.conductor.instances_by_filters(
+        std::move(filters), {"info_cache", "system_metadata"}, context);
+    if (!instances)
+        return;
+    for (const auto& instance : *instances)
+        if (!services_.queues.busy(instance.text("uuid")))
+            services_.queues.post(instance.text("uuid"), [this, instance](const std::stop_token&) {
+                finish_delete(instance);
+            });
+}
+
+void Upkeep::finish_delete(objects::Object instance) {
+    const InstanceUuid uuid(instance.text("uuid"));
+    const log::Scope scope{{"instance", uuid.str()}, {"task", "finish_delete"}};
+    if (services_.hypervisor.info(uuid)) // a running guest is remove_running_deleted's
+        return;
+    hypervisor::DestroyOptions options;
+    options.interfaces = interfaces_of(cached_network_info(instance));
+    if (const auto gone = services_.hypervisor.destroy(uuid, options); !gone)
+        return warn("files of a deleted server could not be removed", gone);
+    instance.set("cleaned", true);
+    warn("a deleted server could not be marked as cleaned",
+         save_instance(
+             services_.operation_host(), rpc::Context::admin().reading_deleted("yes"), instance));
+}
+
+void Upkeep::clean_console_tokens() {
+    discard(services_.conductor.clean_expired_console_tokens(rpc::Context::admin()),
+            "the next turn tries again");
+}
+
+} // namespace novalet::tasks
