@@ -229,7 +229,9 @@ class Conductor {
     /// compute_task.build_instances 1.19: another host shall try (reference 03 §2.1). args:
     /// instances, image, filter_properties, admin_password, injected_files, requested_networks,
     /// security_groups, [block_device_mapping], [legacy_bdm], request_spec, host_lists.
-    [[nodiscard]] Result<void> reschedule_build(Json args, const rpc::Context& context);
+    /// `message_id`: unique id of the cast, the same for each repeat of it.
+    [[nodiscard]] Result<void>
+    reschedule_build(Json args, const rpc::Context& context, const std::string& message_id);
     /// Fan-out casts to the schedulers.
     [[nodiscard]] Result<void> tell_scheduler_instance(const std::string& host,
                                                        const Object& instance,

@@ -127,8 +127,9 @@ Result<void> Conductor::fan_out(const std::string& method, Json args, const rpc:
     return bus_.cast({"scheduler", "", "", "4.2", true}, method, std::move(args), context);
 }
 
-Result<void> Conductor::reschedule_build(Json args, const rpc::Context& context) {
-    return bus_.cast({"conductor", "", "compute_task", "1.19", false},
+Result<void>
+Conductor::reschedule_build(Json args, const rpc::Context& context, const std::string& message_id) {
+    return bus_.cast({"conductor", "", "compute_task", "1.19", false, message_id},
                      "build_instances",
                      std::move(args),
                      context);

@@ -241,8 +241,11 @@ Result<void> BusCaller::cast(const Target& target,
                              const std::string& method,
                              Json args,
                              const Context& context) {
-    return publish_and_wait(address(
-        target, make_request(method, std::move(args), target.version, target.name_space, context)));
+    Json message =
+        make_request(method, std::move(args), target.version, target.name_space, context);
+    if (!target.message_id.empty())
+        message.set("_unique_id", target.message_id);
+    return publish_and_wait(address(target, std::move(message)));
 }
 
 Result<void> BusCaller::notify(const std::string& topic,

@@ -16,6 +16,10 @@ struct Target {
     std::string name_space; ///< "", "baseapi", "compute_task"
     std::string version;    ///< "3.0"
     bool fanout = false;    ///< to every worker (casts only)
+    /// Unique id of the message (casts only); empty = a new one. A message that is sent again under
+    /// the same id is the same message: receivers drop what they have seen
+    /// (oslo_messaging._drivers.amqpdriver, _unique_id).
+    std::string message_id = {};
 };
 
 struct CallOptions {
