@@ -1,25 +1,16 @@
 #pragma once
-// The records that Nova keeps around every operation on an instance, as one wrapper
-// (reference 03 §1.2): action event, fault, task_state, and the saves in between.
+// The records that Nova keeps around every operation on an instance: fault, event texts, saves, and
+// what an error means for the work.
 #include "agent/core/result.hpp"
 #include "agent/objects/conductor.hpp"
 #include "agent/objects/object.hpp"
 #include "agent/rpc/context.hpp"
 
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace novalet::tasks {
-
-/// Which records an operation keeps; the letters are those of reference 03.
-struct Records {
-    std::string event;                  ///< "compute_stop_instance" (EV); empty = none
-    bool fault = true;                  ///< F
-    bool reverts_task_state = true;     ///< R
-    bool event_already_started = false; ///< carried on after a crash
-};
 
 /// Everything that wraps a body needs of the agent. References outlive it.
 struct OperationHost {
@@ -36,28 +27,25 @@ using TaskState = std::optional<std::string>;
                                          objects::Object& instance,
                                          const std::vector<TaskState>& expected = {});
 
-/// Runs `body` between event start and event finish. On failure, in Nova's order: fault, event
-/// "Error", task_state reset (not for UnexpectedTaskStateError and its subclass, not when the
-/// instance is gone). A failing event start ends the operation before the body, with the
-/// task_state reset. Errors while keeping records are logged; the body's error is what is returned.
-/// Nothing of that when the control plane cannot be reached: such work is tried again.
-[[nodiscard]] Result<Json> with_records(const OperationHost& host,
-                                        const rpc::Context& context,
-                                        objects::Object& instance,
-                                        const Records& records,
-                                        const std::function<Result<Json>()>& body);
-
 /// InstanceFault.create: code 500 unless the exception has its own; message cut to 255 bytes.
-void record_fault(const OperationHost& host,
-                  const rpc::Context& context,
-                  const std::string& instance_uuid,
-                  const Error& error);
+/// Ok when the instance is gone.
+[[nodiscard]] Result<void> record_fault(const OperationHost& host,
+                                        const rpc::Context& context,
+                                        const std::string& instance_uuid,
+                                        const Error& error);
 
-/// Text as str(exception) would give it to a user: the error's text.
-[[nodiscard]] std::string fault_message(const Error& error);
+/// What the action event says of a failure.
+[[nodiscard]] objects::EventFailure event_failure(const Error& error);
 
 /// Did the message bus or the conductor not answer at all? Such work is tried again, not failed.
 [[nodiscard]] bool control_plane_unreachable(const Error& error);
+
+/// Was the link to libvirt lost? Whether the call took effect is unknown: the work looks and goes
+/// on when the link is back.
+[[nodiscard]] bool hypervisor_unreachable(const Error& error);
+
+/// Either of the two: nothing failed, the work is carried on when the peer answers again.
+[[nodiscard]] bool waits_for_peer(const Error& error);
 
 /// NetworkInfo list of the info cache; empty when there is none.
 [[nodiscard]] Json cached_network_info(const objects::Object& instance);

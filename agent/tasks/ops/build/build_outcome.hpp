@@ -1,5 +1,5 @@
 #pragma once
-// What becomes of a failed build: a pure decision (reference 03 §2.1, table "Result handling";
+// What becomes of a failed build: a pure decision (families of nova_exceptions;
 // nova/compute/manager.py `_build_and_run_instance` of Zed to 2026.2).
 #include "agent/core/result.hpp"
 
