@@ -87,11 +87,10 @@ void ComputeHost::follow_link(bool reachable, const std::string& reason) {
 }
 
 void ComputeHost::make_pools() {
-    network_pool_ = std::make_unique<tasks::TaskPool>(network_threads);
-    pool_ = std::make_unique<tasks::TaskPool>(task_threads_beside_builds +
-                                              config_.compute.task_threads +
-                                              config_.compute.max_concurrent_builds);
-    periodic_pool_ = std::make_unique<tasks::TaskPool>(periodic_threads);
+    network_pool_ = std::make_unique<TaskPool>(network_threads);
+    pool_ = std::make_unique<TaskPool>(task_threads_beside_builds + config_.compute.task_threads +
+                                       config_.compute.max_concurrent_builds);
+    periodic_pool_ = std::make_unique<TaskPool>(periodic_threads);
     queues_ = std::make_unique<tasks::InstanceQueues>(*pool_);
 }
 
@@ -179,19 +178,12 @@ Result<void> ComputeHost::compose() {
                                                         shared_.placement,
                                                         *pool_,
                                                         huge_pages_.get());
-    services_ = std::make_unique<tasks::Services>(tasks::Services{options,
-                                                                  *shared_.bus,
-                                                                  conductor,
-                                                                  *hypervisor_,
-                                                                  *networks_,
-                                                                  *tracker_,
-                                                                  *images_,
-                                                                  *notifier_,
-                                                                  *journal_,
-                                                                  *queues_,
-                                                                  *pool_,
-                                                                  *network_pool_,
-                                                                  waiters_});
+    services_ = std::make_unique<tasks::Services>(
+        tasks::Services{{conductor, *notifier_, *shared_.bus, options},
+                        {*hypervisor_, *images_},
+                        {*networks_, waiters_, *network_pool_},
+                        {*tracker_},
+                        {*journal_, *queues_, *pool_}});
     upkeep_ = std::make_unique<tasks::Upkeep>(
         *services_,
         tasks::UpkeepOptions{config_.running_deleted_instance.action,
@@ -293,7 +285,7 @@ Result<void> ComputeHost::start() {
     // was accepted before; then servers that no entry explains; then new work.
     NOVALET_ASSIGN(const auto elsewhere, evacuations_->begin());
     NOVALET_ASSIGN(const auto carried_on, router_->recover(elsewhere));
-    tasks::repair_instances(*services_, elsewhere);
+    tasks::repair_instances(*services_, *router_, elsewhere);
     serving_ = true;
     start_servers();
     heartbeat();

@@ -5,13 +5,13 @@
 #include "agent/app/huge_pages.hpp"
 #include "agent/journal/journal.hpp"
 #include "agent/rpc/server.hpp"
-#include "agent/tasks/peers/bus_notifier.hpp"
-#include "agent/tasks/start/evacuations.hpp"
-#include "agent/tasks/start/interrupted_builds.hpp"
-#include "agent/tasks/peers/nova_peers.hpp"
-#include "agent/tasks/engine/periodic.hpp"
 #include "agent/tasks/books/resource_tracker.hpp"
 #include "agent/tasks/catalogue/router.hpp"
+#include "agent/tasks/engine/periodic.hpp"
+#include "agent/tasks/peers/bus_notifier.hpp"
+#include "agent/tasks/peers/nova_peers.hpp"
+#include "agent/tasks/start/evacuations.hpp"
+#include "agent/tasks/start/interrupted_builds.hpp"
 #include "agent/tasks/upkeep/upkeep.hpp"
 #include "hypervisor/hypervisor.hpp"
 
@@ -61,11 +61,11 @@ class ComputeHost {
     ControlPlane& shared_;
     std::unique_ptr<journal::Journal> journal_;
     std::unique_ptr<hypervisor::Hypervisor> hypervisor_;
-    std::unique_ptr<tasks::TaskPool> network_pool_;
-    std::unique_ptr<tasks::TaskPool> pool_;
+    std::unique_ptr<TaskPool> network_pool_;
+    std::unique_ptr<TaskPool> pool_;
     /// Builds that wait for their turn hold threads of `pool_`: periodic work has its own, or a
     /// host with many of them would look dead.
-    std::unique_ptr<tasks::TaskPool> periodic_pool_;
+    std::unique_ptr<TaskPool> periodic_pool_;
     std::unique_ptr<tasks::InstanceQueues> queues_;
     tasks::EventWaiters waiters_;
     std::unique_ptr<tasks::NovaNetworks> networks_;

@@ -1,12 +1,12 @@
 #pragma once
-// What operations stand on: the real ones are composed in agent/app, fakes in the unit tests. All
-// of them are thread safe.
+// What operations stand on, by family: an operation takes those that it needs. The real ones are
+// composed in agent/app, fakes in the unit tests. All of them are thread safe.
+#include "agent/core/task_pool.hpp"
 #include "agent/journal/journal.hpp"
 #include "agent/objects/conductor.hpp"
 #include "agent/rpc/caller.hpp"
 #include "agent/tasks/books/resources.hpp"
 #include "agent/tasks/engine/instance_queue.hpp"
-#include "agent/tasks/engine/progress.hpp"
 #include "agent/tasks/guest/task_options.hpp"
 #include "agent/tasks/peers/event_waiters.hpp"
 #include "agent/tasks/peers/images.hpp"
@@ -17,22 +17,40 @@
 
 namespace novalet::tasks {
 
-struct Services {
-    TaskOptions options;
-    rpc::Caller& bus;
+/// The records of servers, and who hears of their changes.
+struct RecordServices {
     objects::Conductor& conductor;
-    hypervisor::Hypervisor& hypervisor;
-    Networks& networks;
-    Resources& resources;
-    Images& images;
     Notifier& notifier;
-    journal::Journal& journal;
-    InstanceQueues& queues;
-    TaskPool& pool;
-    TaskPool& network_pool; ///< network allocations run beside their builds
-    EventWaiters& waiters;
+    rpc::Caller& bus;
+    TaskOptions options;
 
     [[nodiscard]] OperationHost operation_host() const { return {conductor, options.host}; }
 };
+
+/// Guests of this host and the images they are made of.
+struct GuestServices {
+    hypervisor::Hypervisor& hypervisor;
+    Images& images;
+};
+
+struct NetworkServices {
+    Networks& networks;
+    EventWaiters& waiters;
+    TaskPool& network_pool; ///< network allocations run beside their builds
+};
+
+/// What the host has promised and what Placement knows of it.
+struct BookServices {
+    Resources& resources;
+};
+
+/// What carries operations.
+struct EngineServices {
+    journal::Journal& journal;
+    InstanceQueues& queues;
+    TaskPool& pool;
+};
+
+struct Services : RecordServices, GuestServices, NetworkServices, BookServices, EngineServices {};
 
 } // namespace novalet::tasks

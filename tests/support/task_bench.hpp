@@ -114,26 +114,21 @@ class TaskBench {
         auto opened = journal::Journal::open(places);
         ASSERT_TRUE(opened) << opened.error().text;
         journal = std::move(*opened);
-        pool = std::make_unique<tasks::TaskPool>(8);
-        network_pool = std::make_unique<tasks::TaskPool>(4);
+        pool = std::make_unique<TaskPool>(8);
+        network_pool = std::make_unique<TaskPool>(4);
         queues = std::make_unique<tasks::InstanceQueues>(*pool);
-        services = std::make_unique<tasks::Services>(tasks::Services{options,
-                                                                     bus,
-                                                                     conductor,
-                                                                     *host,
-                                                                     networks,
-                                                                     resources,
-                                                                     images,
-                                                                     notifier,
-                                                                     *journal,
-                                                                     *queues,
-                                                                     *pool,
-                                                                     *network_pool,
-                                                                     waiters});
+        services =
+            std::make_unique<tasks::Services>(tasks::Services{{conductor, notifier, bus, options},
+                                                              {*host, images},
+                                                              {networks, waiters, *network_pool},
+                                                              {resources},
+                                                              {*journal, *queues, *pool}});
         router = std::make_unique<tasks::Router>(*services, "6.5");
     }
     void stop() {
-        pool.reset(); // runs what is queued
+        if (queues)
+            queues->stop(); // parked work is left for the next start
+        pool.reset();       // runs what is queued
         network_pool.reset();
         router.reset();
         services.reset();
@@ -147,10 +142,22 @@ class TaskBench {
         start();
     }
 
-    /// The pool is quiet; false when a test's patience is over.
-    [[nodiscard]] bool settle() { return pool->wait_idle(Deadline::after(Seconds(50))); }
+    /// All work has come to its end, also what waited; false when a test's patience is over.
+    [[nodiscard]] bool settle() {
+        const auto patience = Deadline::after(Seconds(50));
+        do {
+            if (!pool->wait_idle(patience))
+                return false;
+        } while (queues->size() > 0 && !patience.passed());
+        return queues->size() == 0;
+    }
 
+    /// With null for each argument of Nova's method that the test does not care about.
     rpc::Request request(const std::string& method, Json args) {
+        if (const auto* facts = tasks::find_method(method))
+            for (const auto& argument : facts->arguments)
+                if (argument.required && !args.contains(argument.name))
+                    args.set(argument.name, nullptr);
         rpc::Request out;
         out.method = method;
         out.version = "6.0";
@@ -247,8 +254,8 @@ class TaskBench {
 
     std::unique_ptr<hypervisor::simulated::SimulatedHypervisor> host;
     std::unique_ptr<journal::Journal> journal;
-    std::unique_ptr<tasks::TaskPool> pool;
-    std::unique_ptr<tasks::TaskPool> network_pool;
+    std::unique_ptr<TaskPool> pool;
+    std::unique_ptr<TaskPool> network_pool;
     std::unique_ptr<tasks::InstanceQueues> queues;
     std::unique_ptr<tasks::Services> services;
     std::unique_ptr<tasks::Router> router;

@@ -3,9 +3,9 @@
 // (reference 04 §7, 05). The ledger is one value under a short lock; no lock is held over I/O but
 // the one that keeps two reports from overtaking each other.
 #include "agent/clients/placement.hpp"
+#include "agent/core/task_pool.hpp"
 #include "agent/objects/conductor.hpp"
 #include "agent/tasks/books/resources.hpp"
-#include "agent/tasks/engine/instance_queue.hpp"
 #include "hypervisor/hypervisor.hpp"
 #include "scheduler_hooks/claims/ledger.hpp"
 #include "scheduler_hooks/placement/provider.hpp"

@@ -1,106 +1,19 @@
 #include "agent/tasks/engine/instance_queue.hpp"
 
-#include "agent/core/log.hpp"
-#include "agent/core/metrics.hpp"
-
 #include <algorithm>
-#include <exception>
 
 namespace novalet::tasks {
-namespace {
-
-constexpr std::chrono::minutes quiet_time{1};
-
-/// The task boundary: the only place that catches what nobody expected.
-void guarded(const TaskPool::Work& work) {
-    try {
-        work();
-    } catch (const std::exception& error) {
-        metrics::counter("novalet_task_exceptions_total", "Broken invariants at the task boundary")
-            .add();
-        log::error("a task ended with an exception; this is a defect", {{"what", error.what()}});
-    }
-}
-
-} // namespace
-
-TaskPool::TaskPool(std::size_t max_threads) : max_threads_(std::max<std::size_t>(1, max_threads)) {}
-
-TaskPool::~TaskPool() {
-    {
-        // Work may post more work: the workers are joined when none can be added any more.
-        std::unique_lock lock(mutex_);
-        idle_.wait(lock, [this] { return queue_.empty() && busy_ == 0; });
-        stopping_ = true;
-    }
-    wake_.notify_all();
-    for (auto& worker : workers_)
-        if (worker.thread.joinable())
-            worker.thread.join();
-}
-
-void TaskPool::reap_ended(std::vector<std::thread>& ended) {
-    for (auto& worker : workers_)
-        if (worker.ended && worker.thread.joinable())
-            ended.push_back(std::move(worker.thread));
-    while (!workers_.empty() && workers_.front().ended && !workers_.front().thread.joinable())
-        workers_.pop_front();
-}
-
-void TaskPool::post(Work work) {
-    std::vector<std::thread> ended;
-    {
-        const std::lock_guard lock(mutex_);
-        queue_.push_back(std::move(work));
-        reap_ended(ended);
-        const auto alive = free_ + busy_;
-        if (queue_.size() > free_ && alive < max_threads_) {
-            auto& worker = workers_.emplace_back();
-            ++free_;
-            worker.thread = std::thread([this, &worker] { run(worker); });
-        }
-    }
-    wake_.notify_one();
-    for (auto& thread : ended)
-        thread.join();
-}
-
-void TaskPool::run(Worker& self) {
-    std::unique_lock lock(mutex_);
-    for (;;) {
-        wake_.wait_for(lock, quiet_time, [this] { return stopping_ || !queue_.empty(); });
-        if (queue_.empty()) {
-            --free_;
-            self.ended = true;
-            return;
-        }
-        const Work work = std::move(queue_.front());
-        queue_.pop_front();
-        --free_;
-        ++busy_;
-        lock.unlock();
-        guarded(work);
-        lock.lock();
-        --busy_;
-        ++free_;
-        if (queue_.empty() && busy_ == 0)
-            idle_.notify_all();
-    }
-}
-
-bool TaskPool::wait_idle(const Deadline& deadline) {
-    std::unique_lock lock(mutex_);
-    return idle_.wait_for(lock, deadline.left(), [this] { return queue_.empty() && busy_ == 0; });
-}
-
-std::size_t TaskPool::running() const {
-    const std::lock_guard lock(mutex_);
-    return busy_ + queue_.size();
-}
 
 InstanceQueues::InstanceQueues(TaskPool& pool) : pool_(pool) {}
 
 void InstanceQueues::post(const std::string& key, Work work) {
+    post_turns(key, [work = std::move(work)](const std::stop_token& stop) {
+        work(stop);
+        return Turn::done();
+    });
+}
+
+void InstanceQueues::post_turns(const std::string& key, Continuation work) {
     bool first = false;
     {
         const std::lock_guard lock(mutex_);
@@ -112,21 +25,31 @@ void InstanceQueues::post(const std::string& key, Work work) {
 }
 
 void InstanceQueues::run(const std::string& key) {
-    Work work;
+    Continuation work;
     std::stop_token stop;
+    std::uint64_t interrupts = 0;
     {
         const std::lock_guard lock(mutex_);
         auto& lane = lanes_.at(key);
-        work = std::move(lane.waiting.front());
-        lane.waiting.pop_front();
-        lane.current = std::stop_source();
-        stop = lane.current.get_token();
+        if (!lane.current) {
+            lane.current = std::move(lane.waiting.front());
+            lane.waiting.pop_front();
+            lane.stop = std::stop_source();
+        }
+        work = lane.current;
+        stop = lane.stop.get_token();
+        interrupts = lane.interrupts;
     }
-    guarded([&] { work(stop); });
+    auto turn = Turn::done();
+    run_guarded([&] { turn = work(stop); });
+    if (turn.is_parked())
+        return park(key, turn, interrupts);
+    work = nullptr; // what it holds is released before the next one begins
     bool more = false;
     {
         const std::lock_guard lock(mutex_);
         const auto lane = lanes_.find(key);
+        lane->second.current = nullptr;
         more = !lane->second.waiting.empty();
         if (!more)
             lanes_.erase(lane);
@@ -136,15 +59,80 @@ void InstanceQueues::run(const std::string& key) {
         pool_.post([this, key] { run(key); });
 }
 
+void InstanceQueues::park(const std::string& key, const Turn& turn, std::uint64_t interrupts) {
+    std::uint64_t parking = 0;
+    bool interrupted = false;
+    std::map<std::string, Lane>::node_type dropped; // ends after the lock is released
+    {
+        const std::lock_guard lock(mutex_);
+        if (stopped_) {
+            dropped = std::move(lanes_.extract(key));
+            return;
+        }
+        auto& lane = lanes_.at(key);
+        parking = ++parkings_;
+        lane.parked = parking;
+        interrupted = lane.interrupts != interrupts; // while it was about to wait
+    }
+    const auto again = [this, key, parking] { wake(key, parking); };
+    if (interrupted)
+        again();
+    else
+        turn.arrange(again);
+}
+
+void InstanceQueues::wake(const std::string& key, std::uint64_t parking) {
+    {
+        const std::lock_guard lock(mutex_);
+        const auto lane = lanes_.find(key);
+        if (stopped_ || lane == lanes_.end() || lane->second.parked != parking)
+            return;
+        lane->second.parked = 0;
+    }
+    pool_.post([this, key] { run(key); });
+}
+
 void InstanceQueues::interrupt(const std::string& key) {
-    const std::lock_guard lock(mutex_);
-    if (const auto lane = lanes_.find(key); lane != lanes_.end())
-        lane->second.current.request_stop();
+    std::uint64_t parking = 0;
+    {
+        const std::lock_guard lock(mutex_);
+        const auto lane = lanes_.find(key);
+        if (lane == lanes_.end())
+            return;
+        ++lane->second.interrupts;
+        lane->second.stop.request_stop();
+        parking = lane->second.parked;
+    }
+    if (parking != 0)
+        wake(key, parking);
 }
 
 bool InstanceQueues::busy(const std::string& key) const {
     const std::lock_guard lock(mutex_);
     return lanes_.contains(key);
+}
+
+std::size_t InstanceQueues::size() const {
+    const std::lock_guard lock(mutex_);
+    return lanes_.size();
+}
+
+std::size_t InstanceQueues::parked() const {
+    const std::lock_guard lock(mutex_);
+    return static_cast<std::size_t>(std::count_if(
+        lanes_.begin(), lanes_.end(), [](const auto& lane) { return lane.second.parked != 0; }));
+}
+
+void InstanceQueues::stop() {
+    std::map<std::string, Lane> dropped; // ends after the lock is released
+    const std::lock_guard lock(mutex_);
+    stopped_ = true;
+    for (auto lane = lanes_.begin(); lane != lanes_.end();) {
+        const auto next = std::next(lane);
+        if (lane->second.parked != 0)
+            dropped.insert(lanes_.extract(lane));
+        lane = next;
+    }
 }
 
 } // namespace novalet::tasks

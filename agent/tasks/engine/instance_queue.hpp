@@ -1,79 +1,78 @@
 #pragma once
-// Work for one instance is serial, different instances run in parallel on a bounded pool.
-#include "agent/core/clock.hpp"
+// Work for one instance is serial, different instances run in parallel on a bounded pool. Work that
+// has to wait gives its thread back and keeps its place.
+#include "agent/core/task_pool.hpp"
 
-#include <condition_variable>
-#include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <map>
 #include <mutex>
 #include <stop_token>
 #include <string>
-#include <thread>
-#include <vector>
 
 namespace novalet::tasks {
 
-/// Threads that are made when there is work and end after a quiet minute: an idle agent holds none.
-/// All calls are thread safe.
-class TaskPool {
+/// What work says when it gives its thread back: it is done, or it is to be called again.
+class Turn {
   public:
-    using Work = std::function<void()>;
-    explicit TaskPool(std::size_t max_threads);
-    TaskPool(const TaskPool&) = delete;
-    TaskPool& operator=(const TaskPool&) = delete;
-    ~TaskPool(); ///< runs what is queued, then joins
+    /// Calls the work again; any thread, any number of times: the first one counts.
+    using Wake = std::function<void()>;
+    /// Called once with the wake, when the lane is parked; may wake at once.
+    using Arrange = std::function<void(Wake)>;
 
-    /// Work must not throw; an escaping exception is a broken invariant and is logged as one.
-    void post(Work work);
-    /// True when all work was done before the deadline.
-    [[nodiscard]] bool wait_idle(const Deadline& deadline);
-    [[nodiscard]] std::size_t running() const;
+    [[nodiscard]] static Turn done() { return Turn(nullptr); }
+    [[nodiscard]] static Turn parked(Arrange arrange) { return Turn(std::move(arrange)); }
+    [[nodiscard]] bool is_parked() const noexcept { return arrange_ != nullptr; }
+    void arrange(Wake wake) const { arrange_(std::move(wake)); }
 
   private:
-    struct Worker {
-        std::thread thread;
-        bool ended = false;
-    };
-    void run(Worker& self);
-    void reap_ended(std::vector<std::thread>& ended);
-
-    const std::size_t max_threads_;
-    mutable std::mutex mutex_;
-    std::condition_variable wake_;
-    std::condition_variable idle_;
-    std::deque<Work> queue_;
-    std::deque<Worker> workers_; ///< addresses stay
-    std::size_t free_ = 0;
-    std::size_t busy_ = 0;
-    bool stopping_ = false;
+    explicit Turn(Arrange arrange) : arrange_(std::move(arrange)) {}
+    Arrange arrange_;
 };
 
-/// One serial queue for each key (instance uuid) on a shared pool. All calls are thread safe.
+/// One serial queue for each key (instance uuid) on a shared pool. Parked work holds no thread;
+/// what was posted for its key behind it waits. All calls are thread safe.
 class InstanceQueues {
   public:
     /// `stop` is requested by `interrupt(key)`.
     using Work = std::function<void(const std::stop_token& stop)>;
+    using Continuation = std::function<Turn(const std::stop_token& stop)>;
     explicit InstanceQueues(TaskPool& pool);
     InstanceQueues(const InstanceQueues&) = delete;
     InstanceQueues& operator=(const InstanceQueues&) = delete;
 
     void post(const std::string& key, Work work);
-    /// Asks the work that runs now for this key to give up soon (a delete overtakes a build).
+    void post_turns(const std::string& key, Continuation work);
+    /// Asks the work of this key that is under way, parked work too, to give up soon (a delete
+    /// overtakes a build). Parked work is called again for it.
     void interrupt(const std::string& key);
+    /// Has the key work, parked work included?
     [[nodiscard]] bool busy(const std::string& key) const;
+    /// How many keys have work, and how many of them are parked.
+    [[nodiscard]] std::size_t size() const;
+    [[nodiscard]] std::size_t parked() const;
+    /// Parked work is dropped with what waits behind it, now and later: it is left for the next
+    /// start. What runs goes on.
+    void stop();
 
   private:
     struct Lane {
-        std::deque<Work> waiting;
-        std::stop_source current;
+        std::deque<Continuation> waiting;
+        Continuation current; ///< set from its first turn to its last
+        std::stop_source stop;
+        std::uint64_t interrupts = 0;
+        std::uint64_t parked = 0; ///< number of the parking, 0 = not parked
     };
     void run(const std::string& key);
+    void park(const std::string& key, const Turn& turn, std::uint64_t interrupts);
+    void wake(const std::string& key, std::uint64_t parking);
 
     TaskPool& pool_;
     mutable std::mutex mutex_;
     std::map<std::string, Lane> lanes_; ///< a lane exists while its key has work
+    std::uint64_t parkings_ = 0;
+    bool stopped_ = false;
 };
 
 } // namespace novalet::tasks

@@ -2,7 +2,7 @@
 // Periodic tasks: one timer thread that only starts bodies; the bodies run on the task pool, so a
 // slow audit never delays a heartbeat.
 #include "agent/core/clock.hpp"
-#include "agent/tasks/engine/instance_queue.hpp"
+#include "agent/core/task_pool.hpp"
 
 #include <atomic>
 #include <condition_variable>

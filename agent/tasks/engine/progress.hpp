@@ -1,39 +1,28 @@
 #pragma once
-// An operation's place in the journal.
+// An operation's entry in the journal.
+#include "agent/core/result.hpp"
 #include "agent/journal/journal.hpp"
-
-#include <memory>
-#include <optional>
-#include <string>
+#include "agent/tasks/engine/place.hpp"
 
 namespace novalet::tasks {
 
-/// The journal entry an operation works under; queries have none.
+/// The journal entry an operation works under; one that the agent began itself has none, and every
+/// call is a no-op then. One thread at a time.
 class Progress {
   public:
     Progress() = default;
+    Progress(journal::Journal& journal, journal::EntryId entry)
+        : journal_(&journal), entry_(entry) {}
+
     [[nodiscard]] bool journalled() const noexcept { return journal_ != nullptr; }
-    /// The operation came to its end; the entry is closed.
+    /// On disk when it returns ok: what comes next may have its effect.
+    [[nodiscard]] Result<void> note(const Place& place) const;
+    /// The operation came to its end. What cannot be written now the journal writes later.
     void finish(journal::Outcome outcome, const std::string& note) const;
-    /// `resumed_at`: the step that was under way when an earlier process ended.
-    Progress(journal::Journal& journal,
-             std::int64_t entry,
-             std::optional<std::string> resumed_at = std::nullopt)
-        : journal_(&journal), entry_(entry), resumed_at_(std::move(resumed_at)),
-          last_(std::make_shared<std::string>(resumed_at_.value_or(""))) {}
-    /// The step that begins now; durable before it returns.
-    void step(const char* name) const;
-    /// Was the operation under way when an earlier process ended?
-    [[nodiscard]] bool resumed() const noexcept { return resumed_at_.has_value(); }
-    /// The same entry, for a second try in this process.
-    [[nodiscard]] Progress again() const;
-    [[nodiscard]] std::string resumed_at() const { return resumed_at_.value_or(""); }
 
   private:
     journal::Journal* journal_ = nullptr;
-    std::int64_t entry_ = 0;
-    std::optional<std::string> resumed_at_;
-    std::shared_ptr<std::string> last_; ///< step; one thread at a time works under an entry
+    journal::EntryId entry_ = 0;
 };
 
 } // namespace novalet::tasks

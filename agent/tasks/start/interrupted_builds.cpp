@@ -103,7 +103,8 @@ void InterruptedBuilds::settle(const std::string& uuid, const std::string& chang
                      host.host,
                      " could begin with it: the request to build it is lost");
     log::warning("an interrupted build that nobody works on goes to ERROR");
-    record_fault(host, context, uuid, error);
+    warn("the fault of an interrupted build could not be recorded",
+         record_fault(host, context, uuid, error));
     const auto& found = instance->get("task_state");
     const TaskState task = found.is_null() ? TaskState() : TaskState(found.as_string());
     instance->set("vm_state", "error");

@@ -2,8 +2,7 @@
 
 #include "agent/core/log.hpp"
 #include "agent/core/text.hpp"
-#include "agent/tasks/ops/power/instance_verbs.hpp"
-#include "agent/tasks/ops/terminate/terminate.hpp"
+#include "agent/tasks/recorded_guest.hpp"
 
 #include <algorithm>
 #include <array>
@@ -39,9 +38,10 @@ const std::vector<std::string> what_repair_reads{
 /// One server at the start of the agent.
 class Repair {
   public:
-    Repair(Services& services, objects::Object instance)
-        : services_(services), host_(services.operation_host()), context_(rpc::Context::admin()),
-          instance_(std::move(instance)), uuid_(instance_.text("uuid")) {}
+    Repair(Services& services, Router& router, objects::Object instance)
+        : services_(services), router_(router), host_(services.operation_host()),
+          context_(rpc::Context::admin()), instance_(std::move(instance)),
+          uuid_(instance_.text("uuid")) {}
 
     void run() {
         const log::Scope scope{{"instance", uuid_.str()}, {"task", "repair"}};
@@ -75,11 +75,12 @@ class Repair {
     bool finish_what_is_decided();
     void forget_task();
     bool carry_on_task();
-    void again(Verb verb, Json args);
+    void again(const char* method, Json args);
     bool plug();
     void resume_after_host_boot();
 
     Services& services_;
+    Router& router_;
     OperationHost host_;
     rpc::Context context_;
     objects::Object instance_;
@@ -111,11 +112,7 @@ bool Repair::finish_what_is_decided() {
         return true;
     if (vm == "deleted" || task == "deleting") {
         log::info("finishing a delete that was interrupted");
-        const auto done = delete_instance(services_, context_, instance_, {});
-        if (!done && !instance_is_gone(done.error())) {
-            log::error("an interrupted delete failed", {{"error", done.error().text}});
-            save("error");
-        }
+        again("terminate_instance", Json::object().set("bdms", Json::array()));
         return true;
     }
     if (vm == "building" || one_of(task, building_tasks)) {
@@ -139,14 +136,10 @@ void Repair::forget_task() {
     save(nullptr);
 }
 
-/// The verb once more, with the records it keeps.
-void Repair::again(Verb verb, Json args) {
-    rpc::Request request;
+/// The operation once more, with the records it keeps; next on the server's queue.
+void Repair::again(const char* method, Json args) {
     args.set("instance", instance_.to_primitive());
-    request.args = std::move(args);
-    request.context = context_;
-    if (const auto done = verb(services_, request, {}, {}); !done)
-        log::error("an interrupted operation failed again", {{"error", done.error().text}});
+    router_.begin(method, std::move(args), context_);
 }
 
 bool Repair::carry_on_task() {
@@ -165,7 +158,7 @@ bool Repair::carry_on_task() {
                        {{"error", saved.error().text}});
             return true;
         }
-        again(reboot_instance, Json::object().set("reboot_type", "HARD"));
+        again("reboot_instance", Json::object().set("reboot_type", "HARD"));
         return true;
     }
     if (state == PowerState::Running && (task == "pausing" || task == "unpausing")) {
@@ -177,17 +170,17 @@ bool Repair::carry_on_task() {
         return false;
     }
     if (state == PowerState::Paused && task == "unpausing") {
-        again(unpause_instance, Json::object());
+        again("unpause_instance", Json::object());
         return true;
     }
     if (task == "powering-off") {
         log::info("stopping a server whose stop was interrupted");
-        again(stop_instance, Json::object().set("clean_shutdown", true));
+        again("stop_instance", Json::object().set("clean_shutdown", true));
         return true;
     }
     if (task == "powering-on") {
         log::info("starting a server whose start was interrupted");
-        again(start_instance, Json::object());
+        again("start_instance", Json::object());
         return true;
     }
     return false;
@@ -223,12 +216,12 @@ void Repair::resume_after_host_boot() {
         log::error("a guest could not be started again", {{"error", saved.error().text}});
         return;
     }
-    again(start_instance, Json::object());
+    again("start_instance", Json::object());
 }
 
 } // namespace
 
-void repair_instances(Services& services, const std::set<std::string>& elsewhere) {
+void repair_instances(Services& services, Router& router, const std::set<std::string>& elsewhere) {
     const auto context = rpc::Context::admin();
     const auto instances = services.conductor.instances_by_host(
         services.options.host, std::nullopt, what_repair_reads, context);
@@ -242,8 +235,8 @@ void repair_instances(Services& services, const std::set<std::string>& elsewhere
         // A journal entry takes care of it, or it lives on another host.
         if (elsewhere.contains(uuid) || services.queues.busy(uuid))
             continue;
-        services.queues.post(uuid, [&services, instance](const std::stop_token&) {
-            Repair(services, instance).run();
+        services.queues.post(uuid, [&services, &router, instance](const std::stop_token&) {
+            Repair(services, router, instance).run();
         });
     }
 }

@@ -1,6 +1,6 @@
 #pragma once
 // Servers that Nova's records show in the middle of something when the agent starts.
-#include "agent/tasks/services.hpp"
+#include "agent/tasks/catalogue/router.hpp"
 
 #include <set>
 #include <string>
@@ -14,6 +14,8 @@ namespace novalet::tasks {
 /// wants it. Servers on which nothing is to be done are not touched, and those of `elsewhere` not
 /// looked at: what evacuations.hpp found is none of ours. Builds that no host has claimed yet are
 /// not servers of this host: interrupted_builds.hpp.
-void repair_instances(Services& services, const std::set<std::string>& elsewhere = {});
+void repair_instances(Services& services,
+                      Router& router,
+                      const std::set<std::string>& elsewhere = {});
 
 } // namespace novalet::tasks

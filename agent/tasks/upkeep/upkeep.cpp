@@ -2,7 +2,6 @@
 
 #include "agent/core/log.hpp"
 #include "agent/core/text.hpp"
-#include "agent/tasks/ops/power/instance_verbs.hpp"
 
 #include <algorithm>
 

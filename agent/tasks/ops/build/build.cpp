@@ -3,356 +3,307 @@
 #include "agent/core/log.hpp"
 #include "agent/core/text.hpp"
 #include "agent/tasks/guest/config_drive_content.hpp"
-#include "agent/tasks/ops/build/build_undo.hpp"
 #include "agent/tasks/ops/build/group_policy.hpp"
 
-#include <future>
+#include <array>
 
 namespace novalet::tasks {
-namespace {
 
-constexpr const char* event_name = "compute__do_build_and_run_instance";
+BuildInstance::BuildInstance(const Services& services, OperationCall call)
+    : Steps(services, std::move(call)), guests_(services), network_(services), books_(services),
+      message_id_(new_uuid_hex()) {
+    const auto& list = objects::data_of(this->call().argument("block_device_mapping"));
+    for (const auto& mapping : list["objects"].items())
+        mappings_.push_back(objects::Object::from_primitive(mapping));
+}
 
-/// One build under way. Members are what the steps hand to each other.
-class Build {
-  public:
-    Build(Services& services,
-          const rpc::Request& request,
-          const Progress& progress,
-          std::stop_token stop)
-        : services_(services), request_(request), progress_(progress), stop_(std::move(stop)),
-          host_(services.operation_host()),
-          instance_(objects::Object::from_primitive(request.args["instance"])) {
-        for (const auto& mapping :
-             objects::data_of(request.args["block_device_mapping"])["objects"].items())
-            mappings_.push_back(objects::Object::from_primitive(mapping));
+std::span<const Step<BuildInstance>> BuildInstance::table() {
+    using Build = BuildInstance;
+    constexpr auto again = AfterCrash::Again;
+    static constexpr std::array<Step<Build>, 6> steps{{
+        {"begin", again, &Build::take_over},
+        {"claim", again, &Build::claim, &Build::drop_claim},
+        {"networking", again, &Build::start_networks, &Build::deallocate_networks},
+        {"block_device_mapping", again, &Build::block_devices},
+        {"spawning", again, &Build::spawn, &Build::remove_guest},
+        {"finish", again, &Build::finish},
+    }};
+    return steps;
+}
+
+Json BuildInstance::state() const {
+    Json out = Json::object();
+    out.set("taken_over", taken_over_);
+    out.set("given_back", given_back_);
+    out.set("message_id", message_id_);
+    return out;
+}
+
+Result<void> BuildInstance::restore(const Json& state, int /*version*/) {
+    taken_over_ = state["taken_over"].as_bool();
+    given_back_ = state["given_back"].as_bool();
+    message_id_ = state["message_id"].as_string(message_id_);
+    return {};
+}
+
+std::vector<std::string> BuildInstance::fields() const {
+    return {"metadata",
+            "system_metadata",
+            "info_cache",
+            "flavor",
+            "pci_requests",
+            "numa_topology",
+            "keypairs",
+            "security_groups"};
+}
+
+/// An action that lacks its record is no reason to leave a server in BUILD.
+Result<void> BuildInstance::begin() {
+    auto begun = InstanceOperation::begin();
+    if (begun || waits_for_peer(begun.error()))
+        return begun;
+    log::warning("the build goes on without its action event", {{"error", begun.error().text}});
+    return {};
+}
+
+Result<bool> BuildInstance::resume() {
+    again_ = true;
+    NOVALET_ASSIGN(const bool wanted, InstanceOperation::resume());
+    if (wanted && !mappings_.empty()) { // with the names that an earlier try gave the disks
+        NOVALET_ASSIGN(mappings_, records_.conductor.block_devices(uuid().str(), context()));
     }
+    return wanted;
+}
 
-    Result<Json> run();
-
-  private:
-    Result<bool> begin();
-    Result<bool> begin_again();
-    void note_roles();
-    Result<void> make();
-    Result<void> claim();
-    Result<void> start_networks();
-    Result<void> block_devices();
-    Result<void> spawn();
-    Result<void> finish();
-    Result<Json> networks();
-    Result<hypervisor::ConfigDrive> config_drive(const std::vector<Json>& mappings,
-                                                 const Json& network_info);
-
-    Services& services_;
-    const rpc::Request& request_;
-    const Progress& progress_;
-    std::stop_token stop_;
-    OperationHost host_;
-    objects::Object instance_;
-    std::vector<objects::Object> mappings_;
-    std::future<Result<Json>> network_info_;
-    Json known_networks_;
-    BuildLeftovers left_;
-};
-
-/// Another process of ours began this build. The record decides what may still be done; what was
-/// made is removed and the build starts over, for nobody was given the server yet.
-Result<bool> Build::begin_again() {
-    left_.guest_may_exist = true;
-    left_.ports_may_exist = true;
-    NOVALET_ASSIGN(instance_,
-                   services_.conductor.get_instance(instance_.text("uuid"),
-                                                    {"metadata",
-                                                     "system_metadata",
-                                                     "info_cache",
-                                                     "flavor",
-                                                     "pci_requests",
-                                                     "numa_topology",
-                                                     "keypairs",
-                                                     "security_groups"},
-                                                    request_.context));
-    left_.interfaces = interfaces_of(cached_network_info(instance_));
-    const std::string task = instance_.text("task_state");
-    const std::string owner = instance_.text("host");
-    if (task == "deleting" || instance_.text("vm_state") == "deleted")
+Result<bool> BuildInstance::still_wanted() {
+    const std::string task = instance().text("task_state");
+    const std::string vm = instance().text("vm_state");
+    const std::string owner = instance().text("host");
+    if (task == "deleting" || vm == "deleted")
         return fail_as("UnexpectedDeletingTaskStateError",
                        Code::Conflict,
-                       cat("instance ", instance_.text("uuid"), " is being deleted"));
-    const bool given_back = owner.empty() && progress_.resumed_at() == step_reschedule;
-    if (instance_.text("vm_state") != "building" || (!owner.empty() && owner != host_.host)) {
-        log::info("a build that an earlier process began has ended meanwhile",
-                  {{"vm_state", instance_.text("vm_state")}, {"host", owner}});
-        if (owner != host_.host)
-            remove_guest(services_, instance_, left_);
-        return false;
+                       cat("instance ", uuid().str(), " is being deleted"));
+    if (vm == "building" && (owner.empty() || owner == records_.options.host)) {
+        note_roles();
+        return true;
     }
-    if (given_back) { // cut off between the record and the message to the conductor
-        NOVALET_TRY(
-            give_back_to_scheduler(services_,
-                                   request_,
-                                   instance_,
-                                   fail(Code::Cancelled, "the agent was restarted").value()));
-        return false;
-    }
-    log::info("a build that an earlier process began starts over", {{"task_state", task}});
-    remove_guest(services_, instance_, left_);
-    left_.guest_may_exist = false;
-    services_.resources.drop(request_.context, instance_, false);
-    const TaskState current = task.empty() ? TaskState() : TaskState(task);
-    instance_.set("vm_state", "building");
-    instance_.set("task_state", nullptr);
-    NOVALET_TRY(save_instance(host_, request_.context, instance_, {current}));
-    note_roles();
-    return true;
+    log::info("a build has ended meanwhile", {{"vm_state", vm}, {"host", owner}});
+    if (owner != records_.options.host) // built elsewhere: what there is of it here is nobody's
+        NOVALET_TRY(remove_guest());
+    return false;
 }
 
-/// The server is deleted, or another operation has it: it is not ours to change.
-bool is_somebody_elses(const Error& error) {
-    return objects::is_instance_gone(error) || objects::is_unexpected_task_state(error);
+std::vector<TaskState> BuildInstance::expecting(std::vector<TaskState> states,
+                                                const char* own) const {
+    if (again_)
+        states.emplace_back(own);
+    return states;
 }
 
-/// False: nothing is left to build.
-Result<bool> Build::begin() {
-    if (progress_.resumed())
-        return begin_again();
-    progress_.step("begin");
-    instance_.set("vm_state", "building");
-    instance_.set("task_state", nullptr);
-    NOVALET_TRY(save_instance(host_, request_.context, instance_, {"scheduling", std::nullopt}));
-    services_.notifier.instance_action(request_.context, instance_, "create", "start");
+/// The server is ours to build from now on.
+Result<void> BuildInstance::take_over() {
+    std::vector<TaskState> expected{"scheduling", std::nullopt};
+    const std::string before = instance().text("task_state");
+    if (again_ && !before.empty())
+        expected.emplace_back(before);
+    instance().set("vm_state", "building");
+    instance().set("task_state", nullptr);
+    NOVALET_TRY(save(expected));
+    taken_over_ = true;
+    records_.notifier.instance_action(context(), instance(), "create", "start");
     note_roles();
-    return true;
+    return {};
 }
 
 /// In memory: the next save writes them.
-void Build::note_roles() {
+void BuildInstance::note_roles() {
     std::vector<std::string> roles;
-    for (const auto& role : request_.context.keys()["roles"].items())
+    for (const auto& role : context().keys()["roles"].items())
         roles.push_back(role.as_string());
-    instance_.set_item("system_metadata", "boot_roles", join(roles, ","));
+    instance().set_item("system_metadata", "boot_roles", join(roles, ","));
 }
 
-Result<void> Build::claim() {
-    progress_.step("claim");
-    NOVALET_TRY(services_.resources.claim(request_.context, instance_, request_.args["limits"]));
-    left_.claimed = true;
-    return check_group_policy(services_, request_.context, instance_, request_.args);
+Result<void> BuildInstance::claim() {
+    if (again_) // the books may hold what an earlier try claimed
+        books_.resources.drop(context(), instance(), false);
+    NOVALET_TRY(books_.resources.claim(context(), instance(), call().argument("limits")));
+    return check_group_policy(records_, context(), instance(), call().request->args);
+}
+
+Result<void> BuildInstance::drop_claim() {
+    books_.resources.drop(context(), instance(), false);
+    return {};
 }
 
 /// Network allocation runs beside the disks; `networks()` is where the two meet.
-Result<void> Build::start_networks() {
-    progress_.step("networking");
-    instance_.set("vm_state", "building");
-    instance_.set("task_state", "networking");
-    NOVALET_TRY(save_instance(host_, request_.context, instance_, {std::nullopt}));
-    if (left_.ports_may_exist) {
-        NOVALET_TRY(services_.networks.deallocate(
-            request_.context.elevated(), instance_, request_.args["requested_networks"]));
-    }
-    left_.ports_may_exist = true;
+Result<void> BuildInstance::start_networks() {
+    instance().set("vm_state", "building");
+    instance().set("task_state", "networking");
+    NOVALET_TRY(save(expecting({std::nullopt}, "networking")));
     auto promise = std::make_shared<std::promise<Result<Json>>>();
     network_info_ = promise->get_future();
     // Copies keep the allocation independent of what this thread does to the record, and of this
     // build should it end early.
-    services_.network_pool.post([&networks = services_.networks,
-                                 promise,
-                                 context = request_.context,
-                                 copy = instance_,
-                                 wishes = request_.args["requested_networks"],
-                                 groups = request_.args["security_groups"]]() mutable {
-        promise->set_value(networks.allocate(context, copy, wishes, groups));
+    network_.network_pool.post([&networks = network_.networks,
+                                promise,
+                                request = call().request,
+                                copy = instance()]() mutable {
+        promise->set_value(networks.allocate(request->context,
+                                             copy,
+                                             request->args["requested_networks"],
+                                             request->args["security_groups"]));
     });
     return {};
 }
 
-Result<Json> Build::networks() {
-    if (network_info_.valid()) {
-        auto info = network_info_.get();
-        if (!info)
-            return info;
-        known_networks_ = std::move(*info);
-        instance_.set_item("system_metadata", "network_allocated", "True");
-    }
-    return known_networks_;
+/// Ports that an earlier try made are taken, not made again.
+Result<Json> BuildInstance::networks() {
+    if (known_networks_)
+        return *known_networks_;
+    auto info = network_info_.valid()
+                    ? network_info_.get()
+                    : network_.networks.allocate(context(),
+                                                 instance(),
+                                                 call().argument("requested_networks"),
+                                                 call().argument("security_groups"));
+    if (!info)
+        return info;
+    instance().set_item("system_metadata", "network_allocated", "True");
+    known_networks_ = *info;
+    return info;
 }
 
-Result<void> Build::block_devices() {
-    progress_.step("block_device_mapping");
+Result<void> BuildInstance::deallocate_networks() {
+    // The allocation may still run: its outcome decides what there is to undo.
+    if (network_info_.valid())
+        discard(network_info_.get(), "undone below whatever came out");
+    auto gone = network_.networks.deallocate(
+        context().elevated(), instance(), call().argument("requested_networks"));
+    if (!gone && !instance_is_gone(gone.error()))
+        return gone;
+    if (instance().get("system_metadata").is_object())
+        instance().set_item("system_metadata", "network_allocated", "False");
+    return {};
+}
+
+std::vector<Json> BuildInstance::mapping_documents() const {
     std::vector<Json> documents;
     for (const auto& mapping : mappings_)
         documents.push_back(mapping.data());
+    return documents;
+}
+
+Result<void> BuildInstance::block_devices() {
     NOVALET_ASSIGN(const auto plan,
-                   plan_disks(instance_.data(), documents, services_.options.guest));
+                   plan_disks(instance().data(), mapping_documents(), records_.options.guest));
     for (std::size_t i = 0; i < mappings_.size(); ++i) {
         if (plan.assigned[i].device_name.empty())
             continue;
         mappings_[i].set("device_name", plan.assigned[i].device_name);
         mappings_[i].set("disk_bus", plan.assigned[i].disk_bus);
-        NOVALET_TRY(services_.conductor.action(
-            mappings_[i], "save", Json::array(), Json::object(), request_.context));
+        NOVALET_TRY(records_.conductor.action(
+            mappings_[i], "save", Json::array(), Json::object(), context()));
     }
-    instance_.set("root_device_name", plan.root_device_name);
-    instance_.set("task_state", "block_device_mapping");
-    NOVALET_TRY(save_instance(host_, request_.context, instance_));
-    instance_.set("task_state", "spawning");
-    return save_instance(host_, request_.context, instance_, {"block_device_mapping"});
+    instance().set("root_device_name", plan.root_device_name);
+    instance().set("task_state", "block_device_mapping");
+    NOVALET_TRY(save());
+    instance().set("task_state", "spawning");
+    return save({"block_device_mapping"});
 }
 
-Result<hypervisor::ConfigDrive> Build::config_drive(const std::vector<Json>& mappings,
-                                                    const Json& network_info) {
+Result<hypervisor::ConfigDrive> BuildInstance::config_drive(const std::vector<Json>& mappings,
+                                                            const Json& network_info) {
     ConfigDriveSource source;
-    source.instance = instance_.data();
+    source.instance = instance().data();
     source.network_info = network_info;
     source.block_device_mappings = mappings;
-    source.injected_files = request_.args["injected_files"];
-    source.admin_password = Secret(request_.args["admin_password"].as_string());
-    for (const auto& group : request_.args["security_groups"].items())
+    source.injected_files = call().argument("injected_files");
+    source.admin_password = Secret(call().argument("admin_password").as_string());
+    for (const auto& group : call().argument("security_groups").items())
         source.security_groups.push_back(group.as_string());
-    return config_drive_content(source, services_.options);
+    return config_drive_content(source, records_.options);
 }
 
-Result<void> Build::spawn() {
-    progress_.step("spawning");
+Result<hypervisor::GuestSpec> BuildInstance::guest() {
     NOVALET_ASSIGN(const auto network_info, networks());
-    std::vector<Json> documents;
-    for (const auto& mapping : mappings_)
-        documents.push_back(mapping.data());
+    const auto documents = mapping_documents();
     NOVALET_ASSIGN(auto guest,
-                   guest_spec(instance_.data(), documents, network_info, services_.options.guest));
+                   guest_spec(instance().data(), documents, network_info, records_.options.guest));
     NOVALET_ASSIGN(
         guest.numa,
-        scheduler_hooks::model::guest_topology_from_json(instance_.get("numa_topology")));
-    if (needs_config_drive(instance_.data(), services_.options.guest)) {
+        scheduler_hooks::model::guest_topology_from_json(instance().get("numa_topology")));
+    if (needs_config_drive(instance().data(), records_.options.guest)) {
         NOVALET_ASSIGN(guest.config_drive, config_drive(documents, network_info));
     }
+    return guest;
+}
+
+Result<void> BuildInstance::wait_for_plugged(EventWaiters::Waiter& waiter) const {
+    auto waited = waiter.wait(Deadline::after(records_.options.vif_plugging_timeout), stop());
+    if (waited || waited.error().code == Code::Cancelled)
+        return waited;
+    if (!records_.options.vif_plugging_is_fatal) {
+        log::warning("the guest starts although its ports are not reported as plugged",
+                     {{"reason", waited.error().text}});
+        return {};
+    }
+    return fail_as("VirtualInterfaceCreateException",
+                   Code::Timeout,
+                   cat("Virtual Interface creation failed for ",
+                       uuid().str(),
+                       ": ",
+                       waited.error().text,
+                       "; is the L2 agent of this host alive?"));
+}
+
+Result<void> BuildInstance::spawn() {
+    NOVALET_ASSIGN(const auto spec, guest());
     std::set<EventKey> awaited;
-    if (services_.options.vif_plugging_timeout > Seconds(0))
-        for (const auto& interface : guest.interfaces)
+    if (records_.options.vif_plugging_timeout > Seconds(0))
+        for (const auto& interface : spec.interfaces)
             if (!interface.active && interface.vnic_type != "remote-managed")
                 awaited.insert({"network-vif-plugged", interface.port.str()});
     // Registered before the interfaces are plugged: an event without a waiter is lost.
-    EventWaiters::Waiter waiter(services_.waiters, guest.uuid, awaited);
-    const auto images = services_.images.for_request(request_.context);
+    EventWaiters::Waiter waiter(network_.waiters, spec.uuid, awaited);
+    const auto images = guests_.images.for_request(context());
     hypervisor::SpawnHooks hooks;
     hooks.images = images.get();
-    hooks.stop = stop_;
-    hooks.step = [this](const char* step) { progress_.step(step); };
+    hooks.stop = stop();
+    hooks.step = [](const char* step) { log::debug("step of spawn", {{"step", step}}); };
     if (!awaited.empty())
-        hooks.wait_for_plugged = [&] { return wait_for_plugged(services_, waiter, guest, stop_); };
-    left_.guest_may_exist = true;
-    left_.interfaces = guest.interfaces;
-    NOVALET_TRY(services_.hypervisor.spawn(guest, hooks));
-    const auto hardware = undefined_hardware(instance_.data(), services_.options.guest);
+        hooks.wait_for_plugged = [&] { return wait_for_plugged(waiter); };
+    NOVALET_TRY(guests_.hypervisor.spawn(spec, hooks));
+    const auto hardware = undefined_hardware(instance().data(), records_.options.guest);
     for (const auto& [key, value] : hardware.members())
-        instance_.set_item("system_metadata", key, value);
-    instance_.set("config_drive", guest.config_drive ? "True" : "");
+        instance().set_item("system_metadata", key, value);
+    instance().set("config_drive", spec.config_drive ? "True" : "");
     return {};
 }
 
-Result<void> Build::finish() {
-    progress_.step("finish");
-    NOVALET_ASSIGN(const auto info,
-                   services_.hypervisor.info(InstanceUuid(instance_.get("uuid").as_string())));
-    instance_.erase_item("system_metadata", "network_allocated");
-    instance_.set("power_state", static_cast<int>(info.state));
-    instance_.set("vm_state", "active");
-    instance_.set("task_state", nullptr);
-    instance_.set("launched_at", to_iso(system_clock().wall()));
-    NOVALET_TRY(save_instance(host_, request_.context, instance_, {"spawning"}));
-    services_.resources.update(instance_);
-    services_.resources.build_finished(true);
-    if (services_.options.track_instance_changes)
-        discard(
-            services_.conductor.tell_scheduler_instance(host_.host, instance_, request_.context),
-            "the scheduler's view heals itself with the next sync");
-    services_.notifier.instance_action(request_.context, instance_, "create", "end");
+Result<void> BuildInstance::remove_guest() {
+    hypervisor::DestroyOptions options;
+    options.interfaces =
+        interfaces_of(known_networks_ ? *known_networks_ : cached_network_info(instance()));
+    return guests_.hypervisor.destroy(uuid(), options);
+}
+
+Result<void> BuildInstance::finish() {
+    NOVALET_ASSIGN(const auto info, guests_.hypervisor.info(uuid()));
+    instance().erase_item("system_metadata", "network_allocated");
+    instance().set("power_state", static_cast<int>(info.state));
+    instance().set("vm_state", "active");
+    instance().set("task_state", nullptr);
+    instance().set("launched_at", to_iso(system_clock().wall()));
+    NOVALET_TRY(save({"spawning"}));
+    books_.resources.update(instance());
+    books_.resources.build_finished(true);
+    if (records_.options.track_instance_changes)
+        discard(records_.conductor.tell_scheduler_instance(
+                    records_.options.host, instance(), context()),
+                "the scheduler's view heals itself with the next sync");
+    records_.notifier.instance_action(context(), instance(), "create", "end");
     log::info("server is active");
     return {};
-}
-
-Result<void> Build::make() {
-    NOVALET_TRY(claim());
-    NOVALET_TRY(start_networks());
-    NOVALET_TRY(block_devices());
-    NOVALET_TRY(spawn());
-    return finish();
-}
-
-Result<Json> Build::run() {
-    const auto begun = begin();
-    if (begun && !*begun)
-        return Json();
-    if (!begun && control_plane_unreachable(begun.error()))
-        return Failure(begun.error());
-    if (!begun) { // taken over or deleted: what an earlier process made, and the allocation
-        log::info("build is not started", {{"reason", begun.error().text}});
-        if (!progress_.resumed() && is_somebody_elses(begun.error())) {
-            discard(services_.resources.delete_allocation(instance_.text("uuid")),
-                    "the audit removes allocations of deleted instances");
-            return Json();
-        }
-        NOVALET_TRY(undo_build(services_, request_, progress_, instance_, left_, begun.error()));
-        return Json();
-    }
-    const auto made = make();
-    if (made)
-        return Json();
-    // The allocation of networks may still run: its outcome decides what there is to undo.
-    if (network_info_.valid())
-        discard(network_info_.get(), "undone below whatever came out");
-    if (control_plane_unreachable(made.error()))
-        return Failure(made.error()); // started over when it can be reached
-    NOVALET_TRY(undo_build(services_, request_, progress_, instance_, left_, made.error()));
-    return Json();
-}
-
-} // namespace
-
-BuildLimit::BuildLimit(unsigned max) : max_(max) {}
-
-bool BuildLimit::enter(const std::stop_token& stop) {
-    std::unique_lock lock(mutex_);
-    if (!freed_.wait(lock, stop, [this] { return max_ == 0 || inside_ < max_; }))
-        return false;
-    ++inside_;
-    return true;
-}
-
-void BuildLimit::leave() {
-    {
-        const std::lock_guard lock(mutex_);
-        --inside_;
-    }
-    freed_.notify_one();
-}
-
-Result<Json> build_and_run_instance(Services& services,
-                                    BuildLimit& limit,
-                                    const rpc::Request& request,
-                                    const Progress& progress,
-                                    const std::stop_token& stop) {
-    struct Place {
-        BuildLimit& limit;
-        ~Place() { limit.leave(); }
-    };
-    if (!limit.enter(stop))
-        return fail(Code::Cancelled, "the agent stops before the build could begin");
-    const Place place{limit};
-    Build build(services, request, progress, stop);
-    auto instance = objects::Object::from_primitive(request.args["instance"]);
-    // The build records its own faults: only the event is kept around it.
-    const Records records{event_name, false, false, progress.resumed()};
-    bool ran = false;
-    auto done = with_records(services.operation_host(), request.context, instance, records, [&] {
-        ran = true;
-        return build.run();
-    });
-    if (ran || done || control_plane_unreachable(done.error()))
-        return done;
-    // An action that lacks its record is no reason to leave a server in BUILD.
-    log::warning("the build goes on without its action event", {{"error", done.error().text}});
-    return build.run();
 }
 
 } // namespace novalet::tasks

@@ -27,7 +27,7 @@ std::set<InstanceUuid> uuids(const std::vector<std::string>& texts) {
 
 } // namespace
 
-Result<void> check_group_policy(const Services& services,
+Result<void> check_group_policy(const RecordServices& services,
                                 const rpc::Context& context,
                                 const objects::Object& instance,
                                 const Json& args) {

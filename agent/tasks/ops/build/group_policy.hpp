@@ -6,7 +6,7 @@
 namespace novalet::tasks {
 
 /// GroupAffinityViolation when the instance must not stay on this host.
-[[nodiscard]] Result<void> check_group_policy(const Services& services,
+[[nodiscard]] Result<void> check_group_policy(const RecordServices& services,
                                               const rpc::Context& context,
                                               const objects::Object& instance,
                                               const Json& args);

@@ -1,277 +1,244 @@
+#include "agent/tasks/ops/power/power.hpp"
+
 #include "agent/core/log.hpp"
 #include "agent/core/text.hpp"
-#include "agent/tasks/ops/power/instance_verbs.hpp"
+#include "agent/tasks/recorded_guest.hpp"
+
+#include <array>
 
 namespace novalet::tasks {
 namespace {
 
-/// What power verbs share: the record, the guest, the saves.
-struct Power {
-    Services& services;
-    const rpc::Request& request;
-    OperationHost host;
-    objects::Object instance;
-    InstanceUuid uuid;
+using hypervisor::PowerState;
 
-    Power(Services& s, const rpc::Request& r)
-        : services(s), request(r), host(s.operation_host()),
-          instance(objects::Object::from_primitive(r.args["instance"])),
-          uuid(instance.text("uuid")) {}
+constexpr auto again = AfterCrash::Again;
 
-    [[nodiscard]] hypervisor::PowerState state() const {
-        const auto info = services.hypervisor.info(uuid);
-        return info ? info->state : hypervisor::PowerState::NoState;
-    }
+} // namespace
 
-    Result<Json> save(const char* vm_state, const std::vector<TaskState>& expected) {
-        instance.set("power_state", static_cast<int>(state()));
-        instance.set("vm_state", vm_state);
-        instance.set("task_state", nullptr);
-        NOVALET_TRY(save_instance(host, request.context, instance, expected));
-        services.resources.update(instance);
-        return Json();
-    }
+PowerOperation::PowerOperation(const Services& services, OperationCall call, const char* action)
+    : InstanceOperation(services, std::move(call)), guests_(services), network_(services),
+      books_(services), action_(action) {}
 
-    /// The guest as it has to be defined, with the interfaces as Neutron knows them now.
-    Result<hypervisor::GuestSpec> guest() {
-        NOVALET_TRY(services.conductor.load(instance, {"info_cache"}, request.context));
-        NOVALET_ASSIGN(const auto info,
-                       services.networks.refresh(request.context.elevated(), instance));
-        return recorded_guest(services, request.context, instance, info);
-    }
-
-    Result<void> power_on() {
-        NOVALET_ASSIGN(const auto spec, guest());
-        const auto images = services.images.for_request(request.context);
-        hypervisor::SpawnHooks hooks;
-        hooks.images = images.get();
-        return services.hypervisor.power_on(spec, hooks);
-    }
-};
-
-/// A second try finds the task gone when only the answer, or the closing of the journal entry, was
-/// lost: doing it again would restart a guest that runs.
-Result<bool> ended_before(Power& power, const Progress& progress) {
-    if (!progress.resumed())
-        return false;
-    NOVALET_ASSIGN(
-        const auto now,
-        power.services.conductor.get_instance(power.uuid.str(), {}, power.request.context));
-    if (!now.get("task_state").is_null())
-        return false;
-    log::info("the operation had ended before", {{"vm_state", now.text("vm_state")}});
-    return true;
+PowerState PowerOperation::power_state() const {
+    const auto info = guests_.hypervisor.info(uuid());
+    return info ? info->state : PowerState::NoState;
 }
 
-/// `action` is the name that notifications give the operation (reference 03 §9).
-Result<Json> recorded(Power& power,
-                      const char* method,
-                      const char* action,
-                      const Progress& progress,
-                      const std::function<Result<Json>()>& body) {
-    Records records;
-    records.event = cat("compute_", method);
-    records.event_already_started = progress.resumed();
-    progress.step(method);
-    const auto& context = power.request.context;
-    auto& notifier = power.services.notifier;
-    return with_records(power.host, context, power.instance, records, [&]() -> Result<Json> {
-        NOVALET_ASSIGN(const bool ended, ended_before(power, progress));
-        if (ended)
-            return Json();
-        notifier.instance_action(context, power.instance, action, "start");
-        auto done = body();
+void PowerOperation::tell(const char* phase, const Error* error) {
+    records_.notifier.instance_action(context(), instance(), action_, phase, error);
+}
+
+Result<void> PowerOperation::save_states(const std::string& vm_state,
+                                         const std::vector<TaskState>& expected) {
+    instance().set("power_state", static_cast<int>(power_state()));
+    instance().set("vm_state", vm_state);
+    instance().set("task_state", nullptr);
+    NOVALET_TRY(save(expected));
+    books_.resources.update(instance());
+    tell("end");
+    return {};
+}
+
+Result<hypervisor::GuestSpec> PowerOperation::guest() {
+    NOVALET_TRY(records_.conductor.load(instance(), {"info_cache"}, context()));
+    NOVALET_ASSIGN(const auto info, network_.networks.refresh(context().elevated(), instance()));
+    return recorded_guest(records_, context(), instance(), info);
+}
+
+Result<void> PowerOperation::power_on() {
+    NOVALET_ASSIGN(const auto spec, guest());
+    const auto images = guests_.images.for_request(context());
+    hypervisor::SpawnHooks hooks;
+    hooks.images = images.get();
+    hooks.stop = stop();
+    return guests_.hypervisor.power_on(spec, hooks);
+}
+
+// --- stop
+
+std::span<const Step<StopInstance>> StopInstance::table() {
+    static constexpr std::array<Step<StopInstance>, 2> steps{{
+        {"stop_instance", again, &StopInstance::power_off},
+        {"record", again, &StopInstance::record},
+    }};
+    return steps;
+}
+
+Result<void> StopInstance::power_off() {
+    const auto before = power_state();
+    was_down_ = before == PowerState::Shutdown || before == PowerState::NoState ||
+                before == PowerState::Crashed;
+    tell("start");
+    hypervisor::PowerOffOptions options;
+    if (call().argument("clean_shutdown").as_bool(true)) {
+        options.timeout = records_.options.shutdown_timeout;
+        options.retry_interval = records_.options.shutdown_retry_interval;
+        const auto& wished =
+            instance().get("system_metadata")["image_os_shutdown_timeout"].as_string();
+        if (const auto seconds = to_number<unsigned>(wished))
+            options.timeout = Seconds(*seconds);
+    }
+    return guests_.hypervisor.power_off(uuid(), options);
+}
+
+Result<void> StopInstance::record() {
+    std::vector<TaskState> expected{"powering-off"};
+    if (was_down_)
+        expected.emplace_back(std::nullopt);
+    return save_states("stopped", expected);
+}
+
+// --- start
+
+std::span<const Step<StartInstance>> StartInstance::table() {
+    static constexpr std::array<Step<StartInstance>, 2> steps{{
+        {"start_instance", again, &StartInstance::start},
+        {"record", again, &StartInstance::record},
+    }};
+    return steps;
+}
+
+Result<void> StartInstance::start() {
+    tell("start");
+    return power_on();
+}
+
+Result<void> StartInstance::record() {
+    return save_states("active", {"powering-on"});
+}
+
+// --- reboot
+
+RebootInstance::RebootInstance(const Services& services, OperationCall call)
+    : Steps(services, std::move(call), "reboot"),
+      hard_(this->call().argument("reboot_type").as_string() == "HARD") {}
+
+std::span<const Step<RebootInstance>> RebootInstance::table() {
+    static constexpr std::array<Step<RebootInstance>, 3> steps{{
+        {"announce", again, &RebootInstance::announce},
+        {"reboot_instance", again, &RebootInstance::reboot},
+        {"record", again, &RebootInstance::record},
+    }};
+    return steps;
+}
+
+std::string RebootInstance::task(const char* name) const {
+    return hard_ ? cat(name, "_hard") : name;
+}
+
+std::vector<std::string> RebootInstance::own_task_states() const {
+    return {task("rebooting"), task("reboot_pending"), task("reboot_started")};
+}
+
+Result<void> RebootInstance::announce() {
+    tell("start");
+    instance().set("task_state", task("reboot_pending"));
+    NOVALET_TRY(save({task("rebooting"), task("reboot_pending"), task("reboot_started")}));
+    instance().set("task_state", task("reboot_started"));
+    return save({task("reboot_pending")});
+}
+
+Result<void> RebootInstance::reboot_guest() {
+    if (!hard_) {
+        NOVALET_ASSIGN(const bool done, guests_.hypervisor.soft_reboot(uuid()));
         if (done)
-            notifier.instance_action(context, power.instance, action, "end");
+            return {};
+    }
+    return power_on();
+}
+
+Result<void> RebootInstance::reboot() {
+    auto done = reboot_guest();
+    if (done || waits_for_peer(done.error()) || power_state() != PowerState::Running)
         return done;
-    });
+    log::warning("the reboot failed but the guest runs", {{"error", done.error().text}});
+    NOVALET_TRY(record_fault(records_.operation_host(), context(), uuid().str(), done.error()));
+    tell("error", &done.error());
+    return {};
 }
 
-} // namespace
-
-Result<hypervisor::GuestSpec> recorded_guest(Services& services,
-                                             const rpc::Context& context,
-                                             objects::Object& instance,
-                                             const Json& network_info) {
-    NOVALET_TRY(services.conductor.load(
-        instance, {"flavor", "system_metadata", "info_cache", "numa_topology"}, context));
-    NOVALET_ASSIGN(const auto mappings,
-                   services.conductor.block_devices(instance.text("uuid"), context));
-    std::vector<Json> documents;
-    for (const auto& mapping : mappings)
-        documents.push_back(mapping.data());
-    NOVALET_ASSIGN(auto spec,
-                   guest_spec(instance.data(), documents, network_info, services.options.guest));
-    NOVALET_ASSIGN(spec.numa,
-                   scheduler_hooks::model::guest_topology_from_json(instance.get("numa_topology")));
-    if (needs_config_drive(instance.data(), services.options.guest))
-        spec.config_drive = hypervisor::ConfigDrive{}; // the existing one is kept
-    return spec;
+Result<void> RebootInstance::record() {
+    return save_states(instance().text("vm_state") == "rescued" ? "rescued" : "active",
+                       {task("reboot_started")});
 }
 
-Result<Json> stop_instance(Services& services,
-                           const rpc::Request& request,
-                           const Progress& progress,
-                           const std::stop_token& /*stop*/) {
-    Power power(services, request);
-    return recorded(power, "stop_instance", "power_off", progress, [&]() -> Result<Json> {
-        std::vector<TaskState> expected{"powering-off"};
-        const auto before = power.state();
-        if (before == hypervisor::PowerState::Shutdown ||
-            before == hypervisor::PowerState::NoState || before == hypervisor::PowerState::Crashed)
-            expected.emplace_back(std::nullopt);
-        hypervisor::PowerOffOptions options;
-        if (request.args["clean_shutdown"].as_bool(true)) {
-            options.timeout = services.options.shutdown_timeout;
-            options.retry_interval = services.options.shutdown_retry_interval;
-            const auto& wished =
-                power.instance.get("system_metadata")["image_os_shutdown_timeout"].as_string();
-            if (const auto seconds = to_number<unsigned>(wished))
-                options.timeout = Seconds(*seconds);
-        }
-        NOVALET_TRY(services.hypervisor.power_off(power.uuid, options));
-        return power.save("stopped", expected);
-    });
+// --- pause and unpause
+
+std::span<const Step<PauseInstance>> PauseInstance::table() {
+    static constexpr std::array<Step<PauseInstance>, 2> steps{{
+        {"pause_instance", again, &PauseInstance::pause},
+        {"record", again, &PauseInstance::record},
+    }};
+    return steps;
 }
 
-Result<Json> start_instance(Services& services,
-                            const rpc::Request& request,
-                            const Progress& progress,
-                            const std::stop_token& /*stop*/) {
-    Power power(services, request);
-    return recorded(power, "start_instance", "power_on", progress, [&]() -> Result<Json> {
-        NOVALET_TRY(power.power_on());
-        return power.save("active", {"powering-on"});
-    });
+Result<void> PauseInstance::pause() {
+    tell("start");
+    return guests_.hypervisor.pause(uuid());
 }
 
-Result<Json> reboot_instance(Services& services,
-                             const rpc::Request& request,
-                             const Progress& progress,
-                             const std::stop_token& /*stop*/) {
-    Power power(services, request);
-    const bool hard = request.args["reboot_type"].as_string() == "HARD";
-    const std::string suffix = hard ? "_hard" : "";
-    return recorded(power, "reboot_instance", "reboot", progress, [&]() -> Result<Json> {
-        const std::string rebooting = "rebooting" + suffix;
-        const std::string pending = "reboot_pending" + suffix;
-        const std::string started = "reboot_started" + suffix;
-        power.instance.set("task_state", pending);
-        NOVALET_TRY(save_instance(
-            power.host, request.context, power.instance, {rebooting, pending, started}));
-        power.instance.set("task_state", started);
-        NOVALET_TRY(save_instance(power.host, request.context, power.instance, {pending}));
-        bool done = false;
-        if (!hard) {
-            NOVALET_ASSIGN(done, services.hypervisor.soft_reboot(power.uuid));
-        }
-        if (!done)
-            NOVALET_TRY(power.power_on());
-        return power.save("active", {started});
-    });
+Result<void> PauseInstance::record() {
+    return save_states("paused", {"pausing"});
 }
 
-Result<Json> pause_instance(Services& services,
-                            const rpc::Request& request,
-                            const Progress& progress,
-                            const std::stop_token& /*stop*/) {
-    Power power(services, request);
-    return recorded(power, "pause_instance", "pause", progress, [&]() -> Result<Json> {
-        NOVALET_TRY(services.hypervisor.pause(power.uuid));
-        return power.save("paused", {"pausing"});
-    });
+std::span<const Step<UnpauseInstance>> UnpauseInstance::table() {
+    static constexpr std::array<Step<UnpauseInstance>, 2> steps{{
+        {"unpause_instance", again, &UnpauseInstance::unpause},
+        {"record", again, &UnpauseInstance::record},
+    }};
+    return steps;
 }
 
-Result<Json> unpause_instance(Services& services,
-                              const rpc::Request& request,
-                              const Progress& progress,
-                              const std::stop_token& /*stop*/) {
-    Power power(services, request);
-    return recorded(power, "unpause_instance", "unpause", progress, [&]() -> Result<Json> {
-        NOVALET_TRY(services.hypervisor.unpause(power.uuid));
-        return power.save("active", {"unpausing"});
-    });
+Result<void> UnpauseInstance::unpause() {
+    tell("start");
+    return guests_.hypervisor.unpause(uuid());
 }
 
-Result<Json> suspend_instance(Services& services,
-                              const rpc::Request& request,
-                              const Progress& progress,
-                              const std::stop_token& /*stop*/) {
-    Power power(services, request);
-    return recorded(power, "suspend_instance", "suspend", progress, [&]() -> Result<Json> {
-        NOVALET_TRY(services.conductor.load(power.instance, {"system_metadata"}, request.context));
-        power.instance.set_item("system_metadata", "old_vm_state", power.instance.get("vm_state"));
-        NOVALET_TRY(services.hypervisor.suspend(power.uuid));
-        return power.save("suspended", {"suspending"});
-    });
+Result<void> UnpauseInstance::record() {
+    return save_states("active", {"unpausing"});
 }
 
-Result<Json> resume_instance(Services& services,
-                             const rpc::Request& request,
-                             const Progress& progress,
-                             const std::stop_token& /*stop*/) {
-    Power power(services, request);
-    return recorded(power, "resume_instance", "resume", progress, [&]() -> Result<Json> {
-        NOVALET_ASSIGN(const auto spec, power.guest());
-        NOVALET_TRY(services.hypervisor.resume(spec));
-        const std::string before =
-            power.instance.get("system_metadata")["old_vm_state"].as_string("active");
-        power.instance.erase_item("system_metadata", "old_vm_state");
-        return power.save(before.c_str(), {"resuming"});
-    });
+// --- suspend and resume
+
+std::span<const Step<SuspendInstance>> SuspendInstance::table() {
+    static constexpr std::array<Step<SuspendInstance>, 2> steps{{
+        {"suspend_instance", again, &SuspendInstance::suspend},
+        {"record", again, &SuspendInstance::record},
+    }};
+    return steps;
 }
 
-namespace {
-
-Failure not_supported(const Services& services, const rpc::Request& request) {
-    Error error;
-    error.code = Code::Unsupported;
-    error.exception = "NotImplementedError";
-    error.module = "builtins";
-    error.text = cat("The compute agent of host ",
-                     services.options.host,
-                     " does not support ",
-                     request.method,
-                     " yet; the server is unchanged.");
-    return Failure(std::move(error));
+Result<void> SuspendInstance::suspend() {
+    NOVALET_TRY(records_.conductor.load(instance(), {"system_metadata"}, context()));
+    tell("start");
+    return guests_.hypervisor.suspend(uuid());
 }
 
-Result<Json> refuse(Services& services,
-                    const rpc::Request& request,
-                    const Progress& progress,
-                    bool reverts_task_state) {
-    auto instance = objects::Object::from_primitive(request.args["instance"]);
-    Records records;
-    records.event = cat("compute_", request.method);
-    records.event_already_started = progress.resumed();
-    records.reverts_task_state = reverts_task_state;
-    return with_records(
-        services.operation_host(), request.context, instance, records, [&]() -> Result<Json> {
-            return not_supported(services, request);
-        });
+Result<void> SuspendInstance::record() {
+    NOVALET_TRY(records_.conductor.load(instance(), {"system_metadata"}, context()));
+    instance().set_item("system_metadata", "old_vm_state", instance().get("vm_state"));
+    return save_states("suspended", {"suspending"});
 }
 
-} // namespace
-
-Result<Json> refuse_operation(Services& services,
-                              const rpc::Request& request,
-                              const Progress& progress,
-                              const std::stop_token& /*stop*/) {
-    return refuse(services, request, progress, true);
+std::span<const Step<ResumeInstance>> ResumeInstance::table() {
+    static constexpr std::array<Step<ResumeInstance>, 2> steps{{
+        {"resume_instance", again, &ResumeInstance::resume_guest},
+        {"record", again, &ResumeInstance::record},
+    }};
+    return steps;
 }
 
-Result<Json> refuse_change(Services& services,
-                           const rpc::Request& request,
-                           const Progress& progress,
-                           const std::stop_token& /*stop*/) {
-    return refuse(services, request, progress, false);
+Result<void> ResumeInstance::resume_guest() {
+    tell("start");
+    NOVALET_ASSIGN(const auto spec, guest());
+    return guests_.hypervisor.resume(spec);
 }
 
-Result<Json> refuse_question(Services& services,
-                             const rpc::Request& request,
-                             const Progress& /*progress*/,
-                             const std::stop_token& /*stop*/) {
-    return not_supported(services, request);
+Result<void> ResumeInstance::record() {
+    const std::string before =
+        instance().get("system_metadata")["old_vm_state"].as_string("active");
+    instance().erase_item("system_metadata", "old_vm_state");
+    return save_states(before, {"resuming"});
 }
 
 } // namespace novalet::tasks

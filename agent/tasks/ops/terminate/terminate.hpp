@@ -1,15 +1,30 @@
 #pragma once
-// Deletes a server.
-#include "agent/tasks/verb.hpp"
+// Deletes a server (nova.compute.manager.ComputeManager.terminate_instance). Every step makes sure
+// that something is gone, so nothing is undone: a delete that was interrupted goes on.
+#include "agent/tasks/instance_operation.hpp"
 
 namespace novalet::tasks {
 
-[[nodiscard]] VerbFunction terminate_instance;
+class TerminateInstance final : public Steps<TerminateInstance, InstanceOperation> {
+  public:
+    TerminateInstance(const Services& services, OperationCall call);
+    [[nodiscard]] static std::span<const Step<TerminateInstance>> table();
+    /// False when the record is gone already.
+    [[nodiscard]] Result<bool> resume() override;
 
-/// Deletes what is left of an instance; also for deletes found at start-up.
-[[nodiscard]] Result<void> delete_instance(Services& services,
-                                           const rpc::Context& context,
-                                           objects::Object& instance,
-                                           const Progress& progress);
+  protected:
+    [[nodiscard]] Result<bool> still_wanted() override;
+
+  private:
+    [[nodiscard]] Result<void> destroy_guest();
+    [[nodiscard]] Result<void> deallocate_networks();
+    [[nodiscard]] Result<void> save_deleted();
+    [[nodiscard]] Result<void> delete_allocation();
+    [[nodiscard]] Result<void> destroy_record();
+
+    const GuestServices& guests_;
+    const NetworkServices& network_;
+    const BookServices& books_;
+};
 
 } // namespace novalet::tasks

@@ -201,7 +201,7 @@ TEST_F(EvacuationsTest, AnAcceptedRequestDoesNotStartTheGuestAgain) {
     evacuations.emplace(*bench.services);
     const auto elsewhere = begin();
     ASSERT_TRUE(bench.router->recover(elsewhere));
-    repair_instances(*bench.services, elsewhere);
+    repair_instances(*bench.services, *bench.router, elsewhere);
     ASSERT_TRUE(bench.settle());
     EXPECT_FALSE(guest_runs());
     EXPECT_EQ(bench.open_entries(), 0U);
@@ -213,7 +213,7 @@ TEST_F(EvacuationsTest, RepairLeavesAnEvacuatedServerAlone) {
     evacuated("accepted", host_name); // still ours by its record
     bench.bus.change(server_uuid, "vm_state", "building");
     const auto elsewhere = begin();
-    repair_instances(*bench.services, elsewhere);
+    repair_instances(*bench.services, *bench.router, elsewhere);
     ASSERT_TRUE(bench.settle());
     EXPECT_EQ(bench.states(), "building/None");
 }

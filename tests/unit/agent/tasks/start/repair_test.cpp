@@ -32,7 +32,7 @@ class RepairTest : public tests::TaskTest {
         }
     }
     void repair() {
-        repair_instances(*bench.services);
+        repair_instances(*bench.services, *bench.router);
         ASSERT_TRUE(bench.settle());
     }
 };

@@ -133,6 +133,7 @@ struct Failing {
     const char* vm_state;
     const char* task_state;
     PowerState state;
+    const char* after; ///< vm_state of the failed operation
 };
 
 class PowerFailureTest : public PowerTest, public ::testing::WithParamInterface<Failing> {};
@@ -142,7 +143,7 @@ TEST_P(PowerFailureTest, IsRecordedAndUnlocksTheServer) {
     server(failing.vm_state, failing.task_state, failing.state);
     bench.host->fail_step(failing.step, Error{Code::Internal, "libvirt says no", "", ""});
     run(failing.method);
-    EXPECT_EQ(bench.states(), std::string(failing.vm_state) + "/None");
+    EXPECT_EQ(bench.states(), std::string(failing.after) + "/None");
     EXPECT_EQ(bench.guest_state(), failing.state);
     ASSERT_EQ(bench.bus.faults().size(), 1U);
     EXPECT_EQ(bench.bus.faults().front()["message"].as_string(), "libvirt says no");
@@ -175,12 +176,16 @@ INSTANTIATE_TEST_SUITE_P(
     EachVerb,
     PowerFailureTest,
     ::testing::Values(
-        Failing{"stop_instance", "power_off", "active", "powering-off", PowerState::Running},
-        Failing{"start_instance", "plug", "stopped", "powering-on", PowerState::Shutdown},
-        Failing{"pause_instance", "pause", "active", "pausing", PowerState::Running},
-        Failing{"unpause_instance", "unpause", "paused", "unpausing", PowerState::Paused},
-        Failing{"suspend_instance", "suspend", "active", "suspending", PowerState::Running},
-        Failing{"resume_instance", "resume", "suspended", "resuming", PowerState::Suspended}),
+        Failing{
+            "stop_instance", "power_off", "active", "powering-off", PowerState::Running, "active"},
+        Failing{
+            "start_instance", "plug", "stopped", "powering-on", PowerState::Shutdown, "stopped"},
+        Failing{"pause_instance", "pause", "active", "pausing", PowerState::Running, "active"},
+        Failing{"unpause_instance", "unpause", "paused", "unpausing", PowerState::Paused, "paused"},
+        Failing{
+            "suspend_instance", "suspend", "active", "suspending", PowerState::Running, "error"},
+        Failing{
+            "resume_instance", "resume", "suspended", "resuming", PowerState::Suspended, "error"}),
     [](const auto& verb) { return verb.param.method; });
 
 TEST_F(PowerTest, AnOperationOfAnEarlierProcessIsDone) {

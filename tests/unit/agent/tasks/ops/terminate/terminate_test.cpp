@@ -134,6 +134,12 @@ TEST_P(TerminateRecoveryTest, ADeleteOfAnEarlierProcessIsFinished) {
     if (step != "" && step != "destroy_guest") {
         ASSERT_TRUE(bench.host->destroy(InstanceUuid(server_uuid), {}));
     }
+    if (step == "delete_allocation" || step == "destroy_record") { // what the steps before saved
+        bench.bus.change(server_uuid, "vm_state", "deleted");
+        bench.bus.change(server_uuid, "task_state", nullptr);
+        bench.bus.change(server_uuid, "power_state", 0);
+        bench.bus.change(server_uuid, "terminated_at", "2026-01-02T03:04:05Z");
+    }
     bench.restart();
     ASSERT_TRUE(bench.router->recover());
     ASSERT_TRUE(bench.settle());

@@ -1,0 +1,147 @@
+#include "agent/tasks/instance_operation.hpp"
+
+#include "agent/core/log.hpp"
+#include "agent/core/text.hpp"
+#include "agent/objects/remote_error.hpp"
+
+#include <algorithm>
+
+namespace novalet::tasks {
+namespace {
+
+/// Nobody is left to be told, or the server is another operation's now.
+bool is_not_ours(const Error& error) {
+    return objects::is_instance_gone(error) || objects::is_unexpected_task_state(error);
+}
+
+} // namespace
+
+InstanceOperation::InstanceOperation(const Services& services, OperationCall call)
+    : records_(services), books_(services), call_(std::move(call)),
+      instance_(objects::Object::from_primitive(call_.argument("instance"))),
+      uuid_(instance_.text("uuid")), first_vm_state_(instance_.text("vm_state")),
+      first_task_state_(instance_.text("task_state")) {}
+
+Result<void> InstanceOperation::restore(const Json& /*state*/, int /*version*/) {
+    return {};
+}
+
+Result<bool> InstanceOperation::resume() {
+    NOVALET_ASSIGN(instance_, records_.conductor.get_instance(uuid_.str(), fields(), context()));
+    return still_wanted();
+}
+
+Result<bool> InstanceOperation::still_wanted() {
+    const std::string now = instance_.text("task_state");
+    if (now == first_task_state_)
+        return true;
+    const auto own = own_task_states();
+    return std::find(own.begin(), own.end(), now) != own.end();
+}
+
+Result<void> InstanceOperation::resume_undo() {
+    auto fresh = records_.conductor.get_instance(uuid_.str(), fields(), context());
+    if (fresh)
+        instance_ = std::move(*fresh);
+    else if (!instance_is_gone(fresh.error()))
+        return Failure(fresh.error());
+    return {};
+}
+
+Result<void> InstanceOperation::begin() {
+    if (call_.event.empty())
+        return {};
+    return records_.conductor.start_event(
+        uuid_.str(), call_.event, records_.options.host, context());
+}
+
+Result<void> InstanceOperation::end(const Error* failure) {
+    if (call_.event.empty())
+        return {};
+    std::optional<objects::EventFailure> texts;
+    if (failure != nullptr)
+        texts = event_failure(*failure);
+    auto finished = records_.conductor.finish_event(uuid_.str(), call_.event, texts, context());
+    if (!finished && instance_is_gone(finished.error()))
+        return {};
+    return finished;
+}
+
+Result<void> InstanceOperation::save(const std::vector<TaskState>& expected) {
+    return save_instance(records_.operation_host(), context(), instance_, expected);
+}
+
+Result<void> InstanceOperation::conclude(const Error& failure) {
+    NOVALET_TRY(conclude_allocation());
+    NOVALET_TRY(conclude_migration());
+    if (is_not_ours(failure))
+        return {};
+    NOVALET_TRY(conclude_vm_state(failure));
+    if (call_.on_failure.fault)
+        NOVALET_TRY(record_fault(records_.operation_host(), context(), uuid_.str(), failure));
+    tell_failure(failure);
+    return {};
+}
+
+Result<void> InstanceOperation::conclude_allocation() {
+    switch (call_.on_failure.allocation) {
+    case AllocationAfter::Kept:
+        return {};
+    case AllocationAfter::Deleted:
+        return books_.resources.delete_allocation(uuid_.str());
+    case AllocationAfter::OurTreeRemoved:
+        return books_.resources.remove_from_allocation(uuid_.str(), records_.options.host);
+    case AllocationAfter::MovedBack:
+    case AllocationAfter::MigrationsDeleted:
+        return {};
+    }
+    return {};
+}
+
+Result<void> InstanceOperation::conclude_migration() {
+    const auto after = call_.on_failure.migration;
+    if (after == MigrationAfter::Untouched || call_.argument("migration").is_null())
+        return {};
+    auto migration = objects::Object::from_primitive(call_.argument("migration"));
+    migration.set("status", after == MigrationAfter::Failed ? "failed" : "error");
+    return records_.conductor.save_migration(migration, context().elevated());
+}
+
+/// A failure of a kind that changed nothing is no reason for ERROR
+/// (nova.compute.manager._error_out_instance_on_exception).
+Result<void> InstanceOperation::conclude_vm_state(const Error& failure) {
+    std::string wanted = instance_.text("vm_state");
+    const bool nothing_changed =
+        failure.exception == "NotImplementedError" || failure.exception == "InstanceFaultRollback";
+    if (call_.on_failure.vm_state == VmStateAfter::Error && !nothing_changed)
+        wanted = "error";
+    else if (call_.on_failure.vm_state != VmStateAfter::Kept)
+        wanted = first_vm_state_;
+    if (wanted == instance_.text("vm_state"))
+        return {};
+    instance_.set("vm_state", wanted);
+    return save();
+}
+
+Error InstanceOperation::given_up() const {
+    return fail(Code::Internal,
+                cat("the compute agent of host ",
+                    records_.options.host,
+                    " ended unexpectedly each time it tried ",
+                    call_.request->method))
+        .value();
+}
+
+Result<void> InstanceOperation::unlock(const Error& failure) {
+    // An operation that came without a task_state must not clear that of another one.
+    const bool has_task = !first_task_state_.empty() || !own_task_states().empty();
+    if (!call_.on_failure.reverts_task_state || !has_task || is_not_ours(failure))
+        return {};
+    instance_.set("task_state", nullptr);
+    auto saved = save();
+    if (!saved && objects::is_instance_gone(saved.error()))
+        return {};
+    return saved;
+}
+
+} // namespace novalet::tasks
