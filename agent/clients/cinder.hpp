@@ -16,21 +16,20 @@ struct Volume {
     std::map<std::string, std::string> attachments; ///< server → id of its attachment
 };
 
-/// Where Cinder is: `[cinder] catalog_info` of Nova ("type:name:interface", name may be empty) as
-/// options of the client; type block-storage and its older names stand for each other.
-/// InvalidArgument when it has another form.
-[[nodiscard]] Result<ServiceOptions> cinder_service(const std::string& catalog_info);
+/// `[cinder] catalog_info` of Nova ("type:name:interface", the name may be empty) as options of the
+/// client. The types block-storage and volumev3 stand for each other, the asked one first.
+[[nodiscard]] ServiceOptions cinder_service(const std::string& catalog_info);
 
 /// Thread safe. Calls go with the user's token of the context; one without a token (periodic work,
 /// the start) goes with the agent's account. Nothing is asked before the first call, so a cloud
 /// without Cinder is none the wiser.
 ///
 /// Errors carry the exception that nova.volume.cinder raises: VolumeNotFound (404), InvalidInput
-/// (400), Forbidden (403), OverQuota (413, of a volume), CinderConnectionFailed (no connection or
-/// no answer); cinderclient's own Unauthorized (401), OverLimit (413, of an attachment),
-/// NotAcceptable (406), HTTPNotImplemented (501) or ClientException (any other status);
-/// keystoneauth's EndpointNotFound when the catalog has no Cinder, and cinderclient's
-/// UnsupportedVersion when its URL is not that of v3. What goes wrong at Keystone keeps its error.
+/// (400), Forbidden (403), OverQuota (413, of a volume), CinderConnectionFailed (Cinder, or the
+/// Keystone that was asked for a token, is out of reach or gives no answer); cinderclient's own
+/// Unauthorized (401), OverLimit (413, of an attachment), NotAcceptable (406), HTTPNotImplemented
+/// (501) or ClientException (any other status); keystoneauth's EndpointNotFound when the catalog
+/// has no Cinder, and cinderclient's UnsupportedVersion when its URL is not that of v3.
 ///
 /// Requests that did not reach Cinder are sent again as ServiceOptions::connect_retries says. HTTP
 /// 500 (and 504 for an attachment) is asked again without a pause, five times in all, where "five
@@ -73,11 +72,13 @@ class Cinder {
   private:
     using Call = ServiceClient::Call;
     [[nodiscard]] Result<HttpResponse> ask(const rpc::Context& context, Call call);
+    [[nodiscard]] Result<HttpResponse> ask_for(const rpc::Context& context,
+                                               const std::string& volume_id);
     /// `POST /volumes/<id>/action`.
-    [[nodiscard]] Result<void> act(const rpc::Context& context,
-                                   const std::string& volume_id,
-                                   const std::string& action,
-                                   Json arguments);
+    [[nodiscard]] Result<HttpResponse> act(const rpc::Context& context,
+                                           const std::string& volume_id,
+                                           const std::string& action,
+                                           Json arguments);
 
     ServiceClient service_;
 };

@@ -118,6 +118,27 @@ Result<Image> Glance::image(const rpc::Context& context, const std::string& id) 
     });
 }
 
+Result<void> Glance::delete_image(const rpc::Context& context, const std::string& id) {
+    if (!is_uuid(id)) // never into a URL unchecked
+        return fail_as("ImageNotFound", Code::NotFound, cat("Image ", id, " could not be found."));
+    const std::string what = "deletion of image " + id;
+    return retried(what, [&](unsigned attempt) -> Result<void> {
+        Call call;
+        call.method = "DELETE";
+        call.path = "/v2/images/" + id;
+        call.endpoint = attempt;
+        NOVALET_ASSIGN(const auto response, ask(context, id, std::move(call)));
+        if (response.ok())
+            return {};
+        const auto refused = unexpected_status(what, response);
+        if (response.status == 409)
+            return fail_as("ImageDeleteConflict",
+                           Code::Conflict,
+                           cat("Conflict deleting image. Reason: ", refused.text, '.'));
+        return Failure(refused);
+    });
+}
+
 Result<void>
 Glance::download_once(const rpc::Context& context, const Image& image, int fd, unsigned endpoint) {
     if (ftruncate(fd, 0) != 0 || lseek(fd, 0, SEEK_SET) != 0)

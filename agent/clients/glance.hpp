@@ -30,7 +30,7 @@ class Glance {
     /// ImageNotActive, GlanceConnectionFailed after the retries, or DataLoss when the bytes are not
     /// those that were promised.
     [[nodiscard]] Result<void> download(const rpc::Context& context, const Image& image, int fd);
-    /// ImageNotFound, ImageNotAuthorized, ImageDeleteConflict (in use, or protected by a store) or
+    /// ImageNotFound, ImageNotAuthorized, ImageDeleteConflict (in use) or
     /// GlanceConnectionFailed, as nova.image.glance.delete. When an answer is lost, the repetition
     /// finds no image: ImageNotFound.
     [[nodiscard]] Result<void> delete_image(const rpc::Context& context, const std::string& id);

@@ -3,6 +3,7 @@
 #include "agent/core/text.hpp"
 
 #include <algorithm>
+#include <cctype>
 #include <ctime>
 #include <iomanip>
 #include <sstream>
@@ -92,6 +93,50 @@ void add_urls(const Json& service,
 bool is_version(std::string_view text) {
     return text.size() >= 2 && text[0] == 'v' &&
            text.find_first_not_of("0123456789.", 1) == std::string_view::npos;
+}
+
+/// Services that do not tell their name are not looked at for it, as keystoneauth does it.
+bool has_name(const Json& service, const std::string& wanted) {
+    const auto& name = service["name"].as_string();
+    return wanted.empty() || name.empty() || name == wanted;
+}
+
+/// What may stand between two slashes of a URL as it is.
+bool is_path_part(std::string_view text) {
+    return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+        return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_';
+    });
+}
+
+/// `url` with its "%(key)s" replaced by what the context says.
+Result<std::string> filled_in(std::string url, const rpc::Context& context) {
+    for (std::size_t at = 0; (at = url.find("%(", at)) != std::string::npos;) {
+        const auto end = url.find(")s", at);
+        const auto key = url.substr(at + 2, end == std::string::npos ? end : end - at - 2);
+        const auto& value = context.keys()[key].as_string();
+        if (end == std::string::npos || !is_path_part(value))
+            return fail(Code::InvalidArgument,
+                        cat("the endpoint ",
+                            url,
+                            " needs '",
+                            key,
+                            "' of the request, which has ",
+                            value.empty() ? "none" : "one that cannot be part of a URL"));
+        url.replace(at, end + 2 - at, value);
+        at += value.size();
+    }
+    return url;
+}
+
+Result<void> check_version(const std::string& url, const std::string& version) {
+    if (version.empty())
+        return {};
+    for (const auto& part : split(url, '/'))
+        if (part == version)
+            return {};
+    return fail(
+        Code::Unsupported,
+        cat("the endpoint ", url, " is not that of API ", version, "; correct the catalog"));
 }
 
 } // namespace
@@ -185,18 +230,23 @@ Result<std::vector<std::string>> find_endpoints(const Json& catalog,
     for (const auto& type : options.types)
         for (const auto& interface : options.interfaces) {
             for (const auto& service : catalog.items())
-                if (service["type"].as_string() == type)
+                if (service["type"].as_string() == type && has_name(service, options.service_name))
                     add_urls(service, interface, options.region_name, urls);
             if (!urls.empty())
                 return urls;
         }
-    return fail(Code::NotFound,
-                cat("the catalog has no endpoint of type ",
-                    join(options.types, "/"),
-                    " with interface ",
-                    join(options.interfaces, "/"),
-                    options.region_name.empty() ? "" : " in region ",
-                    options.region_name));
+    Error missing{Code::NotFound,
+                  cat("the catalog has no endpoint of type ",
+                      join(options.types, "/"),
+                      options.service_name.empty() ? "" : " and name ",
+                      options.service_name,
+                      " with interface ",
+                      join(options.interfaces, "/"),
+                      options.region_name.empty() ? "" : " in region ",
+                      options.region_name),
+                  "EndpointNotFound",
+                  "keystoneauth1.exceptions.catalog"};
+    return Failure(std::move(missing));
 }
 
 std::string joined_url(const std::string& endpoint, const std::string& path) {
@@ -231,9 +281,12 @@ Result<HttpResponse> ServiceClient::send(const Json& catalog,
                                          const rpc::Context& context,
                                          const Call& call) {
     NOVALET_ASSIGN(const auto endpoints, find_endpoints(catalog, options_));
+    NOVALET_ASSIGN(const auto endpoint,
+                   filled_in(endpoints[call.endpoint % endpoints.size()], context));
+    NOVALET_TRY(check_version(endpoint, options_.api_version));
     HttpRequest request;
     request.method = call.method;
-    request.url = joined_url(endpoints[call.endpoint % endpoints.size()], call.path);
+    request.url = joined_url(endpoint, call.path);
     request.headers = call.headers;
     request.headers["X-Auth-Token"] = token;
     if (service)

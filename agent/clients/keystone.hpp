@@ -35,7 +35,11 @@ struct ServiceOptions {
     std::vector<std::string> types; ///< catalog types, first match wins
     std::vector<std::string> interfaces{"internal", "public"};
     std::string region_name;
-    std::string endpoint_override; ///< wins over every catalog; several with commas between
+    std::string service_name; ///< only services of this name; those without one count, too
+    /// Wins over every catalog; several with commas between. "%(project_id)s" stands for what the
+    /// context of a request says, and so for every key of it.
+    std::string endpoint_override;
+    std::string api_version; ///< "v3": URLs without this component are refused; empty = any
     /// Requests that did not reach the service are sent again so often, after 0.5, 1, 2 … seconds
     /// (`http_retries` of Nova).
     unsigned connect_retries = 3;
@@ -76,14 +80,17 @@ class Keystone {
 };
 
 /// URLs of a service from a v3 catalog (token) or the v2 form of a request context, those of the
-/// first type and interface that has any; NotFound lists what was looked for. No trailing slash.
+/// first type and interface that has any; NotFound (keystoneauth's EndpointNotFound) lists what was
+/// looked for. No trailing slash.
 [[nodiscard]] Result<std::vector<std::string>> find_endpoints(const Json& catalog,
                                                               const ServiceOptions& options);
 /// `endpoint` with `path`; a version at the end of the one and the start of the other is the same:
 /// catalogs name services with and without it.
 [[nodiscard]] std::string joined_url(const std::string& endpoint, const std::string& path);
 
-/// Requests to one service, as the agent itself or for a user.
+/// Requests to one service, as the agent itself or for a user. Besides the errors of HttpClient and
+/// Keystone: NotFound as find_endpoints, Unsupported for a URL that is not of
+/// ServiceOptions::api_version, InvalidArgument for a URL that names a key the context lacks.
 class ServiceClient {
   public:
     /// `service_user` adds X-Service-Token to user requests; may be null.
