@@ -17,6 +17,7 @@ class Checker {
         check_identity();
         check_transport();
         check_accounts();
+        check_cinder();
         check_libvirt();
         check_compute();
         check_page_pools();
@@ -96,10 +97,24 @@ class Checker {
         check_account("placement", written_.placement, false);
         check_account("neutron", written_.neutron, false);
         check_account("glance", written_.glance, false);
+        check_account("cinder", written_.cinder, false);
         check_account("service_user", written_.service_user, false);
         if (config_.keystone.insecure.value_or(false))
             warning("keystone.insecure",
                     "certificates are not verified: whoever is in between can read passwords");
+    }
+
+    void check_cinder() {
+        const auto& cinder = config_.cinder;
+        if (cinder.catalog_info.empty())
+            error("cinder.catalog_info",
+                  "is empty; leave it out for the default, volumev3::publicURL");
+        const auto parts = split(cinder.endpoint_template, '/');
+        if (!parts.empty() && std::find(parts.begin(), parts.end(), "v3") == parts.end())
+            error("cinder.endpoint_template",
+                  cat("'",
+                      cinder.endpoint_template,
+                      "' is not the URL of API v3: http://controller:8776/v3/%(project_id)s"));
     }
 
     void check_libvirt() {

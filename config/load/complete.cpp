@@ -87,8 +87,10 @@ void complete(Config& config, const HostIdentity& identity) {
     for (Access* access : {static_cast<Access*>(&config.placement),
                            static_cast<Access*>(&config.neutron),
                            static_cast<Access*>(&config.glance),
+                           static_cast<Access*>(&config.cinder),
                            static_cast<Access*>(&config.service_user)})
         inherit(*access, config.keystone);
+    inherit(config.cinder.os_region_name, config.keystone.region_name);
 }
 
 } // namespace novalet::config

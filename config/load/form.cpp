@@ -154,6 +154,19 @@ Result<void> check_name_template(const std::string& text) {
     return {};
 }
 
+Result<void> check_catalog_info(const std::string& text) {
+    const auto parts = split(text, ':');
+    if (parts.size() != 3 || parts[0].empty())
+        return wrong("it has to be type:name:interface, where only the name may be empty");
+    constexpr std::string_view url = "URL";
+    std::string_view interface = parts[2];
+    if (interface.ends_with(url))
+        interface.remove_suffix(url.size());
+    if (interface != "public" && interface != "internal" && interface != "admin")
+        return wrong("the interface has to be publicURL, internalURL or adminURL");
+    return {};
+}
+
 struct Suffix {
     bool time = false;
     std::uint64_t factor = 1; ///< milliseconds or bytes
@@ -207,6 +220,8 @@ Result<void> check_form(Form form, const std::string& text) {
         return check_name_template(text);
     case Form::Listen:
         return check_listen(text);
+    case Form::CatalogInfo:
+        return check_catalog_info(text);
     }
     return {};
 }

@@ -21,6 +21,7 @@ const std::map<std::string, std::string>& section_help() {
         {"placement", "Placement. Keys that are not set are as in keystone."},
         {"neutron", "Neutron. Keys that are not set are as in keystone."},
         {"glance", "Glance. Keys that are not set are as in keystone."},
+        {"cinder", "Cinder, if the cloud has it. Keys that are not set are as in keystone."},
         {"service_user",
          "The account whose token goes along with a user's. Keys that are not set are as in "
          "keystone."},

@@ -109,6 +109,14 @@ struct Glance : Access {
     unsigned num_retries = 3;
 };
 
+/// Found by catalog_info and os_region_name, not by region_name and valid_interfaces.
+struct Cinder : Access {
+    std::string catalog_info = "volumev3::publicURL"; ///< type:name:interface
+    std::string endpoint_template;                    ///< instead of looking into the catalog
+    std::string os_region_name;                       ///< after loading that of keystone, if empty
+    unsigned http_retries = 3;
+};
+
 struct ServiceUser : Access {
     bool send_service_user_token = false;
 };
@@ -267,6 +275,7 @@ struct Config {
     Placement placement;
     Neutron neutron;
     Glance glance;
+    Cinder cinder;
     ServiceUser service_user;
     Hypervisor hypervisor;
     Libvirt libvirt;

@@ -147,6 +147,8 @@ const char* form_text(Form form) {
         return "a template with one of %x, %d, %s or with %(field)s";
     case Form::Listen:
         return "an address with port like 127.0.0.1:9177, or unix:/path";
+    case Form::CatalogInfo:
+        return "a service of the catalog like volumev3::publicURL or volumev3:cinder:internal";
     }
     return "";
 }

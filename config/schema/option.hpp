@@ -53,7 +53,8 @@ enum class Form {
     TransportUrl, ///< rabbit://
     CpuList,      ///< Nova's syntax: "0-3,^2,8"
     NameTemplate, ///< instance_name_template
-    Listen        ///< host:port or unix:/path
+    Listen,       ///< host:port or unix:/path
+    CatalogInfo   ///< type:name:interface, the name may be empty
 };
 
 struct Option {

@@ -151,7 +151,7 @@ void add_compat(std::vector<Option>& all) {
            {.max = 9999});
 }
 
-#define ACCESS_OPTIONS(section, otherwise)                                                         \
+#define ACCOUNT_OPTIONS(section, otherwise)                                                        \
     OPTION(section.auth_url,                                                                       \
            "Keystone, with or without /v3." otherwise,                                             \
            {.form = Form::Url, .required = std::string_view(otherwise).empty()});                  \
@@ -162,18 +162,26 @@ void add_compat(std::vector<Option>& all) {
     OPTION(section.project_domain_name, "Domain of the project." otherwise);                       \
     OPTION(section.application_credential_id,                                                      \
            "Application credential, instead of user and password." otherwise);                     \
-    OPTION(section.application_credential_secret,                                                  \
-           "Secret of the application credential." otherwise);                                     \
+    OPTION(section.application_credential_secret, "Secret of the application credential." otherwise)
+
+#define CATALOG_OPTIONS(section, otherwise)                                                        \
     OPTION(section.region_name, "Region of the services; empty = any." otherwise);                 \
     OPTION(section.valid_interfaces,                                                               \
            "Kinds of endpoints to use, the best first." otherwise,                                 \
-           {.words = {"internal", "public", "admin"}});                                            \
+           {.words = {"internal", "public", "admin"}})
+
+#define SESSION_OPTIONS(section, otherwise)                                                        \
     OPTION(                                                                                        \
         section.ca_file,                                                                           \
         "Authorities that may sign the services' certificates; empty = the system's." otherwise,   \
         {.form = Form::AbsolutePath});                                                             \
     OPTION(section.insecure, "Do not verify certificates; for trials only." otherwise);            \
     OPTION(section.timeout, "How long one HTTP request may take." otherwise, seconds(1, 3600))
+
+#define ACCESS_OPTIONS(section, otherwise)                                                         \
+    ACCOUNT_OPTIONS(section, otherwise);                                                           \
+    CATALOG_OPTIONS(section, otherwise);                                                           \
+    SESSION_OPTIONS(section, otherwise)
 
 #define AS_KEYSTONE " Not set: as in keystone."
 #define ENDPOINT_OVERRIDE(section)                                                                 \
@@ -191,6 +199,19 @@ void add_services(std::vector<Option>& all) {
     ACCESS_OPTIONS(glance, AS_KEYSTONE);
     ENDPOINT_OVERRIDE(glance);
     OPTION(glance.num_retries, "How often a failed image download is tried again.", {.max = 100});
+    ACCOUNT_OPTIONS(cinder, AS_KEYSTONE);
+    SESSION_OPTIONS(cinder, AS_KEYSTONE);
+    OPTION(cinder.catalog_info,
+           "Which service of the catalog is Cinder; the name may be left out.",
+           {.form = Form::CatalogInfo});
+    OPTION(cinder.endpoint_template,
+           "URL of Cinder's API v3, instead of looking into the catalog; %(project_id)s stands for "
+           "the project of the request.",
+           {.form = Form::Url});
+    OPTION(cinder.os_region_name, "Region of Cinder; empty = region_name of keystone.");
+    OPTION(cinder.http_retries,
+           "How often a request that did not reach Cinder is sent again.",
+           {.max = 100});
     ACCESS_OPTIONS(service_user, AS_KEYSTONE);
     OPTION(service_user.send_service_user_token,
            "Send a token of this account along with the user's token, so that long operations "

@@ -122,6 +122,28 @@ TEST(Load, ServicesFallBackToTheKeystoneAccount) {
     EXPECT_EQ(c.placement.timeout, Seconds(60));
 }
 
+TEST(Load, CinderIsFoundAsNovaFindsIt) {
+    const auto plain = from("keystone: {region_name: r1}\n");
+    ASSERT_TRUE(plain.ok()) << report(plain.problems);
+    EXPECT_EQ(plain.config.cinder.catalog_info, "volumev3::publicURL");
+    EXPECT_EQ(plain.config.cinder.os_region_name, "r1");
+    EXPECT_EQ(plain.config.cinder.http_retries, 3U);
+    EXPECT_EQ(plain.config.cinder.password.reveal(), "keystone-pass");
+
+    const auto own = from("cinder: {catalog_info: 'block-storage:cinder:internalURL', "
+                          "os_region_name: r2, "
+                          "endpoint_template: 'http://c:8776/v3/%(project_id)s'}\n");
+    ASSERT_TRUE(own.ok()) << report(own.problems);
+    EXPECT_EQ(own.config.cinder.os_region_name, "r2");
+
+    EXPECT_THAT(only_problem(from("cinder: {endpoint_template: 'http://c:8776/v2/x'}\n")),
+                AllOf(HasSubstr("cinder.endpoint_template"), HasSubstr("API v3")));
+    EXPECT_THAT(only_problem(from("cinder: {catalog_info: ''}\n")),
+                HasSubstr("cinder.catalog_info: is empty"));
+    EXPECT_THAT(only_problem(from("cinder: {catalog_info: 'volumev3'}\n")),
+                HasSubstr("cinder.catalog_info"));
+}
+
 TEST(Load, AnotherUserNeedsItsOwnPassword) {
     EXPECT_THAT(only_problem(from("neutron: {username: neutron-user}\n")),
                 AllOf(HasSubstr("neutron.password: is missing"), HasSubstr("neutron-user")));
