@@ -121,6 +121,42 @@ TEST_F(GlanceTest, RetriesHaveAnEnd) {
     EXPECT_EQ(http.requests().size(), 3U);
 }
 
+TEST_F(GlanceTest, AnImageIsDeletedAsTheUser) {
+    http.on("DELETE", path, 204);
+    ASSERT_TRUE(glance.delete_image(context, id));
+    const auto request = http.only("DELETE", path);
+    EXPECT_EQ(request.url, "http://one" + path);
+    EXPECT_EQ(request.headers.at("X-Auth-Token"), "user");
+}
+
+TEST_F(GlanceTest, RefusedDeletionsHaveNovasNames) {
+    const std::pair<int, const char*> cases[] = {{404, "ImageNotFound"},
+                                                 {403, "ImageNotAuthorized"},
+                                                 {409, "ImageDeleteConflict"},
+                                                 {400, ""}};
+    for (const auto& [status, exception] : cases) {
+        http.forget("DELETE", path);
+        http.on("DELETE", path, status);
+        const auto refused = glance.delete_image(context, id);
+        ASSERT_FALSE(refused) << status;
+        EXPECT_EQ(refused.error().exception, exception) << status;
+    }
+    EXPECT_EQ(glance.delete_image(context, "../secret").error().exception, "ImageNotFound");
+    EXPECT_EQ(http.requests().size(), 4U);
+}
+
+TEST_F(GlanceTest, ADeletionWhoseAnswerWasLostFindsNoImage) {
+    http.on("DELETE", path, breaks()).on("DELETE", path, gives(503, "")).on("DELETE", path, 404);
+    EXPECT_EQ(glance.delete_image(context, id).error().exception, "ImageNotFound");
+    std::vector<std::string> urls;
+    for (const auto& request : http.requests())
+        urls.push_back(request.url);
+    EXPECT_THAT(urls, ElementsAre("http://one" + path, "http://two" + path, "http://one" + path));
+    http.forget("DELETE", path);
+    http.on("DELETE", path, breaks());
+    EXPECT_EQ(glance.delete_image(context, id).error().exception, "GlanceConnectionFailed");
+}
+
 TEST_F(GlanceTest, BytesAreWrittenAndVerified) {
     http.on("GET", path + "/file", gives(200, data));
     const auto done = download(image());

@@ -160,6 +160,21 @@ TEST(FindEndpoints, InterfaceOrderRegionAndOverride) {
     EXPECT_THAT(*find_endpoints(catalog, options), ElementsAre("http://one/v2", "http://two"));
 }
 
+TEST(FindEndpoints, OnlyServicesOfTheName) {
+    const Json catalog = json(R"([
+        {"type":"volumev3","name":"old","endpoints":[{"interface":"public","url":"http://old"}]},
+        {"type":"volumev3","endpoints":[{"interface":"public","url":"http://nameless"}]},
+        {"type":"volumev3","name":"new","endpoints":[{"interface":"public","url":"http://new"}]}])");
+    ServiceOptions options;
+    options.types = {"volumev3"};
+    options.service_name = "new";
+    EXPECT_THAT(*find_endpoints(catalog, options), ElementsAre("http://nameless", "http://new"));
+    const auto missing = find_endpoints(json("[]"), options);
+    ASSERT_FALSE(missing);
+    EXPECT_EQ(missing.error().exception, "EndpointNotFound");
+    EXPECT_THAT(missing.error().text, HasSubstr("and name new"));
+}
+
 TEST(FindEndpoints, TheCatalogOfARequest) {
     ServiceOptions options;
     options.types = {"volumev3", "network"};
