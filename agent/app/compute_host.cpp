@@ -168,6 +168,8 @@ Result<void> ComputeHost::compose() {
     auto& conductor = *shared_.conductor;
     networks_ = std::make_unique<tasks::NovaNetworks>(shared_.neutron, conductor, config_.host);
     images_ = std::make_unique<tasks::NovaImages>(shared_.glance);
+    volumes_ = std::make_unique<tasks::NovaVolumes>(
+        shared_.cinder, conductor, tasks::VolumeHost{config_.host, config_.my_ip});
     notifier_ = std::make_unique<tasks::BusNotifier>(
         *shared_.bus, conductor, config_.notifications, options);
     if (config_.hypervisor.kind == config::HypervisorKind::Libvirt)
@@ -181,6 +183,7 @@ Result<void> ComputeHost::compose() {
     services_ = std::make_unique<tasks::Services>(
         tasks::Services{{conductor, *notifier_, *shared_.bus, options},
                         {*hypervisor_, *images_},
+                        {*volumes_},
                         {*networks_, waiters_, *network_pool_},
                         {*tracker_},
                         {*journal_, *queues_, *pool_}});

@@ -10,6 +10,7 @@
 #include "agent/tasks/engine/periodic.hpp"
 #include "agent/tasks/peers/bus_notifier.hpp"
 #include "agent/tasks/peers/nova_peers.hpp"
+#include "agent/tasks/peers/nova_volumes.hpp"
 #include "agent/tasks/start/evacuations.hpp"
 #include "agent/tasks/start/interrupted_builds.hpp"
 #include "agent/tasks/upkeep/upkeep.hpp"
@@ -70,6 +71,7 @@ class ComputeHost {
     tasks::EventWaiters waiters_;
     std::unique_ptr<tasks::NovaNetworks> networks_;
     std::unique_ptr<tasks::NovaImages> images_;
+    std::unique_ptr<tasks::NovaVolumes> volumes_;
     std::unique_ptr<tasks::Notifier> notifier_;
     std::unique_ptr<HugePages> huge_pages_; ///< none where the host is simulated
     std::unique_ptr<tasks::ResourceTracker> tracker_;

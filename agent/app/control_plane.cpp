@@ -9,7 +9,7 @@ ControlPlane::ControlPlane(const config::Config& c)
     : config(c), http(clients::make_http_client()),
       placement_account(*http, auth_options(c.placement)),
       neutron_account(*http, auth_options(c.neutron)),
-      glance_account(*http, auth_options(c.glance)),
+      glance_account(*http, auth_options(c.glance)), cinder_account(*http, auth_options(c.cinder)),
       service_account(*http, auth_options(c.service_user)),
       placement(clients::ServiceClient(
           *http,
@@ -27,7 +27,10 @@ ControlPlane::ControlPlane(const config::Config& c)
                                  glance_account,
                                  service_options(c.glance, c.glance.endpoint_override, {"image"}),
                                  service_user()),
-          c.glance.num_retries) {}
+          c.glance.num_retries),
+      cinder(
+          clients::ServiceClient(*http, cinder_account, cinder_options(c.cinder), service_user())) {
+}
 
 ControlPlane::~ControlPlane() = default;
 

@@ -2,6 +2,7 @@
 // What all compute hosts of the process share: the connection for calls and replies, accounts and
 // REST clients, and what is known of the control plane's release.
 #include "agent/amqp/session.hpp"
+#include "agent/clients/cinder.hpp"
 #include "agent/clients/glance.hpp"
 #include "agent/clients/http.hpp"
 #include "agent/clients/keystone.hpp"
@@ -37,11 +38,13 @@ struct ControlPlane {
 
     const config::Config& config;
     std::unique_ptr<clients::HttpClient> http;
-    clients::Keystone placement_account, neutron_account, glance_account, service_account;
+    clients::Keystone placement_account, neutron_account, glance_account, cinder_account,
+        service_account;
     std::jthread early_login;
     clients::Placement placement;
     clients::Neutron neutron;
     clients::Glance glance;
+    clients::Cinder cinder;
     Timer timer;
     std::unique_ptr<amqp::Session> calls;
     std::unique_ptr<rpc::BusCaller> bus;

@@ -1,5 +1,6 @@
 #include "agent/app/options.hpp"
 
+#include "agent/clients/cinder.hpp"
 #include "agent/core/text.hpp"
 
 namespace novalet::app {
@@ -58,6 +59,14 @@ clients::AuthOptions auth_options(const config::Access& access) {
     out.insecure = access.insecure.value_or(false);
     if (access.timeout)
         out.timeout = *access.timeout;
+    return out;
+}
+
+clients::ServiceOptions cinder_options(const config::Cinder& cinder) {
+    auto out = clients::cinder_service(cinder.catalog_info);
+    out.region_name = cinder.os_region_name;
+    out.endpoint_override = cinder.endpoint_template;
+    out.connect_retries = cinder.http_retries;
     return out;
 }
 

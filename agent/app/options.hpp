@@ -15,6 +15,7 @@ namespace novalet::app {
 [[nodiscard]] Result<amqp::Options> amqp_options(const config::Config& config);
 [[nodiscard]] Result<rpc::TopologyOptions> topology_options(const config::Config& config);
 [[nodiscard]] clients::AuthOptions auth_options(const config::Access& access);
+[[nodiscard]] clients::ServiceOptions cinder_options(const config::Cinder& cinder);
 [[nodiscard]] clients::ServiceOptions service_options(const config::Access& access,
                                                       const std::string& endpoint_override,
                                                       std::vector<std::string> types);

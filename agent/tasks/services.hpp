@@ -11,6 +11,7 @@
 #include "agent/tasks/peers/event_waiters.hpp"
 #include "agent/tasks/peers/images.hpp"
 #include "agent/tasks/peers/networks.hpp"
+#include "agent/tasks/peers/volumes.hpp"
 #include "agent/tasks/records/notifier.hpp"
 #include "agent/tasks/records/operation.hpp"
 #include "hypervisor/hypervisor.hpp"
@@ -33,6 +34,11 @@ struct GuestServices {
     Images& images;
 };
 
+/// What Cinder keeps of servers.
+struct VolumeServices {
+    Volumes& volumes;
+};
+
 struct NetworkServices {
     Networks& networks;
     EventWaiters& waiters;
@@ -51,6 +57,11 @@ struct EngineServices {
     TaskPool& pool;
 };
 
-struct Services : RecordServices, GuestServices, NetworkServices, BookServices, EngineServices {};
+struct Services : RecordServices,
+                  GuestServices,
+                  VolumeServices,
+                  NetworkServices,
+                  BookServices,
+                  EngineServices {};
 
 } // namespace novalet::tasks

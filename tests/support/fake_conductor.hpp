@@ -355,6 +355,14 @@ class FakeConductor final : public rpc::Caller {
         }
         if (name == "BlockDeviceMapping.save")
             return answer_of(Json::object());
+        if (name == "BlockDeviceMapping.destroy") {
+            Json kept = Json::array();
+            for (const auto& mapping : mappings_[data["instance_uuid"].as_string()].items())
+                if (mapping["nova_object.data"]["id"] != data["id"])
+                    kept.push_back(mapping);
+            mappings_[data["instance_uuid"].as_string()] = std::move(kept);
+            return answer_of(Json::object());
+        }
         unknown_.push_back(name);
         return fail_as("TestError", Code::Internal, cat("the fake conductor does not know ", name));
     }

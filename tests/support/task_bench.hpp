@@ -120,6 +120,7 @@ class TaskBench {
         services =
             std::make_unique<tasks::Services>(tasks::Services{{conductor, notifier, bus, options},
                                                               {*host, images},
+                                                              {volumes},
                                                               {networks, waiters, *network_pool},
                                                               {resources},
                                                               {*journal, *queues, *pool}});
@@ -243,7 +244,8 @@ class TaskBench {
     objects::Conductor conductor{bus, objects::release_by_name("zed").value(), Milliseconds(1000)};
     FakeNetworks networks{diary, conductor};
     FakeResources resources{diary, conductor, host_name};
-    FakeImagesOfRequests images;
+    FakeImagesOfRequests images{diary};
+    FakeVolumes volumes{diary};
     FakeNotifier notifier{diary};
     tasks::EventWaiters waiters;
     tasks::TaskOptions options;

@@ -1,5 +1,5 @@
 #pragma once
-// What operations stand on, as far as it is not the conductor: Neutron, claims, Glance,
+// What operations stand on, as far as it is not the conductor: Neutron, claims, Glance, Cinder,
 // notifications. Every call is noted in the diary.
 #include "agent/tasks/services.hpp"
 #include "tests/support/diary.hpp"
@@ -123,6 +123,7 @@ class FakeResources final : public tasks::Resources {
 /// Gives out sources of the same fake images.
 class FakeImagesOfRequests final : public tasks::Images {
   public:
+    explicit FakeImagesOfRequests(Diary& diary) : diary_(diary) {}
     /// When a build is about to spawn: its waiters are registered, nothing is plugged.
     std::function<void()> on_request;
     [[nodiscard]] std::unique_ptr<hypervisor::ImageSource>
@@ -131,6 +132,67 @@ class FakeImagesOfRequests final : public tasks::Images {
             on_request();
         return std::make_unique<FakeImages>();
     }
+    void remove(const rpc::Context& /*context*/, const std::string& image_id) override {
+        diary_.note("images.remove " + image_id);
+    }
+
+  private:
+    Diary& diary_;
+};
+
+/// Notes each volume that is given back; those of mappings by their volume id.
+class FakeVolumes final : public tasks::Volumes {
+  public:
+    explicit FakeVolumes(Diary& diary) : diary_(diary) {}
+    std::optional<Error> give_up_error;
+    std::optional<Error> forget_error;
+    std::optional<Error> detach_error;
+    std::optional<Error> swap_error;
+
+    void release(const rpc::Context& /*context*/,
+                 const std::vector<objects::Object>& mappings) override {
+        for (const auto& mapping : mappings)
+            if (is_volume(mapping))
+                diary_.note("volumes.release " + mapping.text("volume_id"));
+    }
+    void delete_on_termination(const rpc::Context& /*context*/,
+                               const std::vector<objects::Object>& mappings) override {
+        for (const auto& mapping : mappings)
+            if (is_volume(mapping) && mapping.get("delete_on_termination").as_bool())
+                diary_.note("volumes.delete " + mapping.text("volume_id"));
+    }
+    [[nodiscard]] Result<void> give_up(const rpc::Context& /*context*/,
+                                       std::vector<objects::Object>& mappings) override {
+        for (const auto& mapping : mappings)
+            if (is_volume(mapping))
+                diary_.note("volumes.give_up " + mapping.text("volume_id"));
+        return outcome(give_up_error);
+    }
+    [[nodiscard]] Result<void> forget_attachment(const rpc::Context& /*context*/,
+                                                 objects::Object& mapping) override {
+        diary_.note("volumes.forget_attachment " + mapping.text("volume_id") + ' ' +
+                    mapping.text("attachment_id"));
+        return outcome(forget_error);
+    }
+    [[nodiscard]] Result<void> roll_back_detach(const rpc::Context& /*context*/,
+                                                const std::string& volume_id) override {
+        diary_.note("volumes.roll_back_detach " + volume_id);
+        return outcome(detach_error);
+    }
+    [[nodiscard]] Result<void> roll_back_swap(const rpc::Context& /*context*/,
+                                              const Swap& swap) override {
+        diary_.note("volumes.roll_back_swap " + swap.old_volume_id + ' ' + swap.new_volume_id);
+        return outcome(swap_error);
+    }
+
+  private:
+    [[nodiscard]] static bool is_volume(const objects::Object& mapping) {
+        return mapping.text("destination_type") == "volume" && !mapping.text("volume_id").empty();
+    }
+    [[nodiscard]] static Result<void> outcome(const std::optional<Error>& error) {
+        return error ? Result<void>(Failure(*error)) : Result<void>();
+    }
+    Diary& diary_;
 };
 
 class FakeNotifier final : public tasks::Notifier {

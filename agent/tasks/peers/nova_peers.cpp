@@ -1,5 +1,6 @@
 #include "agent/tasks/peers/nova_peers.hpp"
 
+#include "agent/core/log.hpp"
 #include "agent/tasks/records/operation.hpp"
 
 #include <set>
@@ -142,6 +143,13 @@ Result<Json> NovaNetworks::bind_to_host(const rpc::Context& context, objects::Ob
 
 std::unique_ptr<hypervisor::ImageSource> NovaImages::for_request(const rpc::Context& context) {
     return std::make_unique<RequestImages>(glance_, context);
+}
+
+void NovaImages::remove(const rpc::Context& context, const std::string& image_id) {
+    const auto removed = glance_.delete_image(context, image_id);
+    if (!removed && removed.error().exception != "ImageNotFound")
+        log::error("the image of a failed snapshot could not be deleted",
+                   {{"image", image_id}, {"error", removed.error().text}});
 }
 
 } // namespace novalet::tasks

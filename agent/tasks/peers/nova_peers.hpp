@@ -36,6 +36,7 @@ class NovaImages final : public Images {
     explicit NovaImages(clients::Glance& glance) : glance_(glance) {}
     [[nodiscard]] std::unique_ptr<hypervisor::ImageSource>
     for_request(const rpc::Context& context) override;
+    void remove(const rpc::Context& context, const std::string& image_id) override;
 
   private:
     clients::Glance& glance_;

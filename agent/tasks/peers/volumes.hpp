@@ -63,8 +63,9 @@ class Volumes {
     /// swap_volume failed or was refused before the new volume was connected: the old volume is in
     /// use again, the new one free, and where Cinder asked for the swap to move a volume, it is
     /// told that it failed (nova.compute.manager._do_swap_volume, _swap_volume). VolumeBDMNotFound
-    /// when the server has no mapping of the old volume, and the errors of reading the two volumes:
-    /// then nothing was changed. Else the error of the last step that failed.
+    /// when the server has no mapping of the old volume, or the error of reading mapping or volume:
+    /// then nothing was changed. Else all steps are tried; the error is that of the last one that
+    /// failed.
     [[nodiscard]] virtual Result<void> roll_back_swap(const rpc::Context& context,
                                                       const Swap& swap) = 0;
 };
