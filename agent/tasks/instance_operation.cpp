@@ -17,7 +17,8 @@ bool is_not_ours(const Error& error) {
 } // namespace
 
 InstanceOperation::InstanceOperation(const Services& services, OperationCall call)
-    : records_(services), books_(services), call_(std::move(call)),
+    : records_(services), guests_(services), volumes_(services), books_(services),
+      call_(std::move(call)),
       instance_(objects::Object::from_primitive(call_.argument("instance"))),
       uuid_(instance_.text("uuid")), first_vm_state_(instance_.text("vm_state")),
       first_task_state_(instance_.text("task_state")) {}
@@ -72,8 +73,14 @@ Result<void> InstanceOperation::save(const std::vector<TaskState>& expected) {
 }
 
 Result<void> InstanceOperation::conclude(const Error& failure) {
-    NOVALET_TRY(conclude_allocation());
-    NOVALET_TRY(conclude_migration());
+    if (call_.on_failure.delete_image)
+        guests_.images.remove(context(), call_.argument("image_id").as_string());
+    NOVALET_TRY(conclude_volumes());
+    const auto& moved = call_.argument("migration");
+    if (!call_.request->args.contains("migration") || !moved.is_null()) { // not a rebuild in place
+        NOVALET_TRY(conclude_allocation());
+        NOVALET_TRY(conclude_migration());
+    }
     if (is_not_ours(failure))
         return {};
     NOVALET_TRY(conclude_vm_state(failure));
@@ -81,6 +88,36 @@ Result<void> InstanceOperation::conclude(const Error& failure) {
         NOVALET_TRY(record_fault(records_.operation_host(), context(), uuid_.str(), failure));
     tell_failure(failure);
     return {};
+}
+
+/// What Cinder says is logged: the reason of the failure is what matters, and a volume that stays
+/// reserved can be reset.
+Result<void> InstanceOperation::conclude_volumes() {
+    const auto told = [this](const char* what, const Result<void>& result) -> Result<void> {
+        if (!result && waits_for_peer(result.error()))
+            return result;
+        warn(what, result);
+        return {};
+    };
+    if (call_.on_failure.roll_detaching) {
+        const auto& new_volume = call_.argument("new_volume_id").as_string();
+        if (new_volume.empty())
+            return told("a volume is not in use again",
+                        volumes_.volumes.roll_back_detach(context(),
+                                                          call_.argument("volume_id").as_string()));
+        return told(
+            "a swap of volumes could not be rolled back",
+            volumes_.volumes.roll_back_swap(context(),
+                                            {uuid_.str(),
+                                             call_.argument("old_volume_id").as_string(),
+                                             new_volume,
+                                             call_.argument("new_attachment_id").as_string()}));
+    }
+    if (!call_.on_failure.delete_attachment || call_.argument("bdm").is_null())
+        return {};
+    auto mapping = objects::Object::from_primitive(call_.argument("bdm"));
+    return told("the attachment of a volume could not be given back",
+                volumes_.volumes.forget_attachment(context(), mapping));
 }
 
 Result<void> InstanceOperation::conclude_allocation() {

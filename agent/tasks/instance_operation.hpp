@@ -58,10 +58,13 @@ class InstanceOperation : public Saga {
     const RecordServices& records_;
 
   private:
+    [[nodiscard]] Result<void> conclude_volumes();
     [[nodiscard]] Result<void> conclude_allocation();
     [[nodiscard]] Result<void> conclude_migration();
     [[nodiscard]] Result<void> conclude_vm_state(const Error& failure);
 
+    const GuestServices& guests_;
+    const VolumeServices& volumes_;
     const BookServices& books_;
     const OperationCall call_;
     objects::Object instance_;

@@ -28,6 +28,12 @@ Result<Json> events(Services& services, const rpc::Request& request) {
     return Json();
 }
 
+/// The guest reads its networks from DHCP or the config drive: nothing is injected
+/// (nova.virt.libvirt.driver has no inject_network_info of its own).
+Result<Json> nothing_to_do(Services& /*services*/, const rpc::Request& /*request*/) {
+    return Json();
+}
+
 /// What is served: the operation or the question, its limit, and how it stands to others.
 struct Served {
     std::string_view method;
@@ -54,6 +60,7 @@ constexpr std::array served{
     Served{.method = "check_instance_shared_storage", .ask = shared_storage_question},
     Served{.method = "get_host_uptime", .ask = get_host_uptime},
     Served{.method = "set_host_enabled", .ask = set_host_enabled},
+    Served{.method = "inject_network_info", .ask = nothing_to_do, .at_once = true},
     Served{.method = "external_instance_event", .ask = events, .at_once = true},
 };
 

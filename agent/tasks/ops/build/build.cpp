@@ -10,8 +10,8 @@
 namespace novalet::tasks {
 
 BuildInstance::BuildInstance(const Services& services, OperationCall call)
-    : Steps(services, std::move(call)), guests_(services), network_(services), books_(services),
-      message_id_(new_uuid_hex()) {
+    : Steps(services, std::move(call)), guests_(services), volumes_(services), network_(services),
+      books_(services), message_id_(new_uuid_hex()) {
     const auto& list = objects::data_of(this->call().argument("block_device_mapping"));
     for (const auto& mapping : list["objects"].items())
         mappings_.push_back(objects::Object::from_primitive(mapping));

@@ -58,6 +58,7 @@ class BuildInstance final : public Steps<BuildInstance, InstanceOperation> {
     [[nodiscard]] Result<void> into_error(const Error& failure);
 
     const GuestServices& guests_;
+    const VolumeServices& volumes_;
     const NetworkServices& network_;
     const BookServices& books_;
     std::vector<objects::Object> mappings_;

@@ -51,6 +51,8 @@ Result<void> BuildInstance::conclude(const Error& failure) {
         books_.resources.build_finished(false);
     if (outcome == BuildFailure::Reschedule && others_may_try())
         return reschedule(failure);
+    if (outcome == BuildFailure::Abort)
+        NOVALET_TRY(volumes_.volumes.give_up(context(), mappings_));
     return into_error(failure);
 }
 

@@ -12,12 +12,14 @@ constexpr auto again = AfterCrash::Again;
 } // namespace
 
 TerminateInstance::TerminateInstance(const Services& services, OperationCall call)
-    : Steps(services, std::move(call)), guests_(services), network_(services), books_(services) {}
+    : Steps(services, std::move(call)), guests_(services), volumes_(services), network_(services),
+      books_(services) {}
 
 std::span<const Step<TerminateInstance>> TerminateInstance::table() {
-    static constexpr std::array<Step<TerminateInstance>, 5> steps{{
+    static constexpr std::array<Step<TerminateInstance>, 6> steps{{
         {"destroy_guest", again, &TerminateInstance::destroy_guest},
         {"deallocate_networks", again, &TerminateInstance::deallocate_networks},
+        {"release_volumes", again, &TerminateInstance::release_volumes},
         {"save_deleted", again, &TerminateInstance::save_deleted},
         {"delete_allocation", again, &TerminateInstance::delete_allocation},
         {"destroy_record", again, &TerminateInstance::destroy_record},
@@ -50,7 +52,16 @@ Result<void> TerminateInstance::deallocate_networks() {
     auto gone = network_.networks.deallocate(context().elevated(), instance(), Json());
     if (!gone && !instance_is_gone(gone.error())) // the rest of a deleted server goes, too
         return gone;
+    return {};
+}
+
+/// The mappings are read anew: those of the request may be older than a volume that was made for
+/// the server meanwhile.
+Result<void> TerminateInstance::release_volumes() {
+    NOVALET_ASSIGN(const auto mappings, records_.conductor.block_devices(uuid().str(), context()));
+    volumes_.volumes.release(context(), mappings);
     records_.notifier.instance_action(context(), instance(), "shutdown", "end");
+    volumes_.volumes.delete_on_termination(context(), mappings);
     return {};
 }
 

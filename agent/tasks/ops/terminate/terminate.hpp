@@ -18,11 +18,13 @@ class TerminateInstance final : public Steps<TerminateInstance, InstanceOperatio
   private:
     [[nodiscard]] Result<void> destroy_guest();
     [[nodiscard]] Result<void> deallocate_networks();
+    [[nodiscard]] Result<void> release_volumes();
     [[nodiscard]] Result<void> save_deleted();
     [[nodiscard]] Result<void> delete_allocation();
     [[nodiscard]] Result<void> destroy_record();
 
     const GuestServices& guests_;
+    const VolumeServices& volumes_;
     const NetworkServices& network_;
     const BookServices& books_;
 };

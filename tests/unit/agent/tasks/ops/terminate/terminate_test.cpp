@@ -40,6 +40,7 @@ TEST_F(TerminateTest, GoesInNovasOrder) {
                             "notify delete.start",
                             "notify shutdown.start",
                             "networks.deallocate",
+                            "BlockDeviceMappingList.get_by_instance_uuid",
                             "notify shutdown.end",
                             "Instance.save deleted/",
                             "resources.drop",
@@ -50,6 +51,24 @@ TEST_F(TerminateTest, GoesInNovasOrder) {
                             "notify delete.end",
                             "InstanceActionEvent.event_finish_with_failure "
                             "compute_terminate_instance"));
+}
+
+TEST_F(TerminateTest, VolumesAreGivenBackAndThoseThatGoWithTheServerAreDeleted) {
+    Json kept = tests::root_disk(server_uuid);
+    kept.member("nova_object.data")
+        .set("source_type", "volume")
+        .set("destination_type", "volume")
+        .set("volume_id", "v-kept")
+        .set("attachment_id", "a-kept")
+        .set("delete_on_termination", false);
+    Json gone = kept;
+    gone.member("nova_object.data").set("volume_id", "v-gone").set("delete_on_termination", true);
+    bench.bus.put_mappings(server_uuid, Json::Array{kept, gone});
+    terminate();
+    expect_gone();
+    EXPECT_THAT(
+        bench.diary.of("volumes"),
+        ElementsAre("volumes.release v-kept", "volumes.release v-gone", "volumes.delete v-gone"));
 }
 
 TEST_F(TerminateTest, AServerWithoutAGuestGoesAsWell) {
