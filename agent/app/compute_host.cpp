@@ -18,6 +18,7 @@ namespace {
 constexpr const char* binary = "nova-compute"; ///< what Service records and schedulers know
 constexpr const char* automatic = "AUTO: ";    ///< marks a disable that is ours to take back
 constexpr std::size_t network_threads = 16;
+constexpr std::size_t question_threads = 16;
 constexpr std::size_t periodic_threads = 9; ///< as many as there are periodic tasks
 constexpr const char* link_lane = "link of the hypervisor";
 constexpr std::size_t task_threads_beside_builds = 64;
@@ -45,7 +46,10 @@ ComputeHost::~ComputeHost() {
     serving_ = false;
     if (hypervisor_)
         hypervisor_->stop();
+    if (queues_)
+        queues_->stop(); // what waits is the next start's
     periodic_pool_.reset();
+    question_pool_.reset();
     pool_.reset();
     network_pool_.reset();
 }
@@ -88,6 +92,7 @@ void ComputeHost::follow_link(bool reachable, const std::string& reason) {
 
 void ComputeHost::make_pools() {
     network_pool_ = std::make_unique<TaskPool>(network_threads);
+    question_pool_ = std::make_unique<TaskPool>(question_threads);
     pool_ = std::make_unique<TaskPool>(task_threads_beside_builds + config_.compute.task_threads +
                                        config_.compute.max_concurrent_builds);
     periodic_pool_ = std::make_unique<TaskPool>(periodic_threads);
@@ -186,7 +191,7 @@ Result<void> ComputeHost::compose() {
                         {*volumes_},
                         {*networks_, waiters_, *network_pool_},
                         {*tracker_},
-                        {*journal_, *queues_, *pool_}});
+                        {*journal_, *queues_, *pool_, *question_pool_}});
     upkeep_ = std::make_unique<tasks::Upkeep>(
         *services_,
         tasks::UpkeepOptions{config_.running_deleted_instance.action,

@@ -63,9 +63,10 @@ class ComputeHost {
     std::unique_ptr<journal::Journal> journal_;
     std::unique_ptr<hypervisor::Hypervisor> hypervisor_;
     std::unique_ptr<TaskPool> network_pool_;
+    std::unique_ptr<TaskPool> question_pool_;
     std::unique_ptr<TaskPool> pool_;
-    /// Builds that wait for their turn hold threads of `pool_`: periodic work has its own, or a
-    /// host with many of them would look dead.
+    /// Operations whose call waits for a peer hold threads of `pool_`: periodic work has its own,
+    /// or a host with many of them would look dead.
     std::unique_ptr<TaskPool> periodic_pool_;
     std::unique_ptr<tasks::InstanceQueues> queues_;
     tasks::EventWaiters waiters_;

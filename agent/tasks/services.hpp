@@ -54,7 +54,8 @@ struct BookServices {
 struct EngineServices {
     journal::Journal& journal;
     InstanceQueues& queues;
-    TaskPool& pool;
+    TaskPool& pool;          ///< operations
+    TaskPool& question_pool; ///< questions, which operations that wait for a peer do not hold up
 };
 
 struct Services : RecordServices,

@@ -116,20 +116,22 @@ class TaskBench {
         journal = std::move(*opened);
         pool = std::make_unique<TaskPool>(8);
         network_pool = std::make_unique<TaskPool>(4);
+        question_pool = std::make_unique<TaskPool>(2);
         queues = std::make_unique<tasks::InstanceQueues>(*pool);
-        services =
-            std::make_unique<tasks::Services>(tasks::Services{{conductor, notifier, bus, options},
-                                                              {*host, images},
-                                                              {volumes},
-                                                              {networks, waiters, *network_pool},
-                                                              {resources},
-                                                              {*journal, *queues, *pool}});
+        services = std::make_unique<tasks::Services>(
+            tasks::Services{{conductor, notifier, bus, options},
+                            {*host, images},
+                            {volumes},
+                            {networks, waiters, *network_pool},
+                            {resources},
+                            {*journal, *queues, *pool, *question_pool}});
         router = std::make_unique<tasks::Router>(*services, "6.5");
     }
     void stop() {
         if (queues)
             queues->stop(); // parked work is left for the next start
         pool.reset();       // runs what is queued
+        question_pool.reset();
         network_pool.reset();
         router.reset();
         services.reset();
@@ -147,7 +149,7 @@ class TaskBench {
     [[nodiscard]] bool settle() {
         const auto patience = Deadline::after(Seconds(50));
         do {
-            if (!pool->wait_idle(patience))
+            if (!pool->wait_idle(patience) || !question_pool->wait_idle(patience))
                 return false;
         } while (queues->size() > 0 && !patience.passed());
         return queues->size() == 0;
@@ -258,6 +260,7 @@ class TaskBench {
     std::unique_ptr<journal::Journal> journal;
     std::unique_ptr<TaskPool> pool;
     std::unique_ptr<TaskPool> network_pool;
+    std::unique_ptr<TaskPool> question_pool;
     std::unique_ptr<tasks::InstanceQueues> queues;
     std::unique_ptr<tasks::Services> services;
     std::unique_ptr<tasks::Router> router;

@@ -124,13 +124,14 @@ rpc::Method::Handler Router::handler(const Row& row) {
             responder.reply(row.ask(services_, request));
         };
     return [this, &row](rpc::Request request, const rpc::Responder& responder) {
-        services_.pool.post([this,
-                             &row,
-                             responder,
-                             shared = std::make_shared<const rpc::Request>(std::move(request))] {
-            const log::Scope scope{{"req", shared->context.request_id()}};
-            responder.reply(row.ask(services_, *shared));
-        });
+        services_.question_pool.post(
+            [this,
+             &row,
+             responder,
+             shared = std::make_shared<const rpc::Request>(std::move(request))] {
+                const log::Scope scope{{"req", shared->context.request_id()}};
+                responder.reply(row.ask(services_, *shared));
+            });
     };
 }
 
