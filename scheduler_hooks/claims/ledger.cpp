@@ -76,13 +76,15 @@ template <class Map, class Key> const Claim* found(const Map& map, const Key& ke
 }
 
 Claim claim_from(const Record& record, std::uint64_t revision) {
-    return {record.instance,
-            record.amounts,
-            record.state,
-            record.topology,
-            record.started,
-            false,
-            revision};
+    Claim claim;
+    claim.instance = record.instance;
+    claim.amounts = record.amounts;
+    claim.state = record.state;
+    claim.topology = record.topology;
+    claim.started = record.started;
+    claim.revision = revision;
+    claim.came_by = record.came_by;
+    return claim;
 }
 
 bool same_claim(const Claim& claim, const Record& record) {
@@ -106,7 +108,7 @@ std::vector<KernelPages> Ledger::spendable(const std::vector<KernelPages>& kerne
         };
         for (const auto& [uuid, claim] : instances_)
             promised(claim);
-        for (const auto& [uuid, claim] : moves_)
+        for (const auto& [move, claim] : moves_)
             promised(claim);
         pages.free = std::max<std::int64_t>(0, pages.free);
     }
@@ -115,7 +117,7 @@ std::vector<KernelPages> Ledger::spendable(const std::vector<KernelPages>& kerne
 
 Result<std::optional<GuestTopology>> Ledger::fitted(const ClaimRequest& request) const {
     // Without cells on either side there is nothing to test, and the guest gets none
-    // (reference 08 §0.2).
+    // (nova.virt.hardware.numa_fit_instance_to_host).
     if (!request.topology || used_.empty())
         return std::optional<GuestTopology>();
     const std::vector<KernelPages> kernel = spendable(request.kernel_pages);
@@ -149,23 +151,36 @@ Result<Claim> Ledger::claim(const ClaimRequest& request) {
         return fail(Code::AlreadyExists,
                     cat("instance ", request.instance.str(), " has a claim on this host already"));
     NOVALET_ASSIGN(Claim made, test(request));
-    made.revision = ++revision_;
+    made.owned = true;
     count(made);
-    dropped_.erase(request.instance);
-    instances_[request.instance] = made;
-    return made;
+    put(request.instance, made);
+    return *find(request.instance);
 }
 
 Result<Claim> Ledger::claim_move(const MigrationUuid& migration, const ClaimRequest& request) {
-    if (moves_.count(migration) != 0)
+    const Move move{migration, Side::Destination};
+    if (find_move(move) != nullptr)
         return fail(Code::AlreadyExists,
                     cat("migration ", migration.str(), " has a claim on this host already"));
+    std::vector<Move> earlier; // only the latest move of an instance counts
+    for (const auto& [other, claim] : moves_)
+        if (claim.instance == request.instance && other.side == Side::Destination)
+            earlier.push_back(other);
+    for (const auto& other : earlier)
+        drop_move(other);
     NOVALET_ASSIGN(Claim made, test(request));
-    made.revision = ++revision_;
+    made.owned = true;
     count(made);
-    dropped_moves_.erase(migration);
-    moves_[migration] = made;
-    return made;
+    put(move, made);
+    return *find_move(move);
+}
+
+void Ledger::mark_recorded(const MigrationUuid& migration) {
+    const auto at = moves_.find({migration, Side::Destination});
+    if (at == moves_.end())
+        return;
+    at->second.owned = false;
+    at->second.revision = ++revision_;
 }
 
 std::vector<std::string> Ledger::reasons(const ClaimRequest& request) const {
@@ -177,18 +192,16 @@ std::vector<std::string> Ledger::reasons(const ClaimRequest& request) const {
 }
 
 void Ledger::adopt(const Record& record) {
-    Claim claim = claim_from(record, ++revision_);
-    if (record.migration) {
-        drop_move(*record.migration);
-        dropped_moves_.erase(*record.migration);
-        count(claim);
-        moves_[*record.migration] = std::move(claim);
-    } else {
+    Claim claim = claim_from(record, revision_);
+    if (record.move)
+        drop_move(*record.move);
+    else
         drop(record.instance);
-        dropped_.erase(record.instance);
-        count(claim);
-        instances_[record.instance] = std::move(claim);
-    }
+    count(claim);
+    if (record.move)
+        put(*record.move, std::move(claim));
+    else
+        put(record.instance, std::move(claim));
 }
 
 std::vector<InstanceUuid> Ledger::instances() const {
@@ -199,48 +212,112 @@ std::vector<InstanceUuid> Ledger::instances() const {
     return out;
 }
 
-bool Ledger::drop(const InstanceUuid& instance) {
-    const auto at = instances_.find(instance);
-    if (at == instances_.end())
-        return false;
-    const Claim claim = std::move(at->second);
-    instances_.erase(at);
-    dropped_[instance] = ++revision_;
-    uncount(claim);
-    return true;
-}
-
-bool Ledger::drop_move(const MigrationUuid& migration) {
-    const auto at = moves_.find(migration);
-    if (at == moves_.end())
-        return false;
-    const Claim claim = std::move(at->second);
-    moves_.erase(at);
-    dropped_moves_[migration] = ++revision_;
-    uncount(claim);
-    return true;
-}
-
-bool Ledger::settle_move(const MigrationUuid& migration) {
-    const Claim* move = find_move(migration);
-    if (move == nullptr)
-        return false;
-    Claim claim = *move;
-    drop_move(migration);
-    drop(claim.instance);
-    dropped_.erase(claim.instance);
+/// Puts and takes leave the count to their callers: a claim that only changes its place is counted.
+void Ledger::put(const InstanceUuid& instance, Claim claim) {
     claim.revision = ++revision_;
-    count(claim);
-    instances_[claim.instance] = std::move(claim);
+    dropped_.erase(instance);
+    instances_[instance] = std::move(claim);
+}
+
+void Ledger::put(const Move& move, Claim claim) {
+    claim.revision = ++revision_;
+    claim.came_by.reset();
+    dropped_moves_.erase(move);
+    moves_[move] = std::move(claim);
+}
+
+std::optional<Claim> Ledger::take(const InstanceUuid& instance) {
+    auto node = instances_.extract(instance);
+    if (node.empty())
+        return std::nullopt;
+    dropped_[instance] = ++revision_;
+    return std::move(node.mapped());
+}
+
+std::optional<Claim> Ledger::take(const Move& move) {
+    auto node = moves_.extract(move);
+    if (node.empty())
+        return std::nullopt;
+    dropped_moves_[move] = ++revision_;
+    return std::move(node.mapped());
+}
+
+bool Ledger::drop(const InstanceUuid& instance) {
+    const auto claim = take(instance);
+    if (claim)
+        uncount(*claim);
+    return claim.has_value();
+}
+
+bool Ledger::drop_move(const Move& move) {
+    const auto claim = take(move);
+    if (claim)
+        uncount(*claim);
+    return claim.has_value();
+}
+
+bool Ledger::depart(const InstanceUuid& instance, const MigrationUuid& migration) {
+    const Claim* own = find(instance);
+    const Move source{migration, Side::Source};
+    if (own == nullptr || own->came_by == migration || find_move(source) != nullptr ||
+        find_move({migration, Side::Destination}) != nullptr)
+        return false;
+    auto claim = take(instance);
+    claim->owned = false;
+    claim->started = false; // its pages are free, and promised to it for a revert
+    put(source, std::move(*claim));
+    return true;
+}
+
+bool Ledger::arrive(const InstanceUuid& instance, const MigrationUuid& migration) {
+    const Move source{migration, Side::Source};
+    const Move destination{migration, Side::Destination};
+    if (find_move(destination) == nullptr)
+        return false;
+    if (find(instance) != nullptr) {
+        drop_move(source); // before anything is out of its place: a drop may count anew
+        auto own = take(instance);
+        own->owned = false;
+        own->started = false;
+        put(source, std::move(*own));
+    }
+    auto arrived = take(destination);
+    arrived->owned = false;
+    arrived->came_by = migration;
+    put(instance, std::move(*arrived));
+    return true;
+}
+
+bool Ledger::settle(const InstanceUuid& instance, const MigrationUuid& migration) {
+    const bool arrived = arrive(instance, migration);
+    if (const auto own = instances_.find(instance);
+        own != instances_.end() && own->second.came_by == migration) {
+        own->second.came_by.reset();
+        own->second.revision = ++revision_;
+    }
+    return drop_move({migration, Side::Source}) || arrived;
+}
+
+bool Ledger::revert(const InstanceUuid& instance, const MigrationUuid& migration) {
+    bool changed = drop_move({migration, Side::Destination});
+    if (const Claim* own = find(instance); own != nullptr && own->came_by == migration)
+        changed = drop(instance) || changed;
+    const Move source{migration, Side::Source};
+    if (find_move(source) == nullptr)
+        return changed;
+    drop(instance);
+    auto claim = take(source);
+    put(instance, std::move(*claim));
     return true;
 }
 
 void Ledger::mark_started(const InstanceUuid& instance) {
-    const auto at = instances_.find(instance);
-    if (at != instances_.end())
+    if (const auto at = instances_.find(instance); at != instances_.end()) {
         at->second.started = true;
-    for (auto& [uuid, claim] : moves_)
-        if (claim.instance == instance)
+        at->second.owned = false;
+    }
+    for (auto& [move, claim] : moves_)
+        if (claim.instance == instance && move.side == Side::Destination)
             claim.started = true;
 }
 
@@ -257,31 +334,39 @@ void Ledger::reconcile(const std::vector<Record>& records, std::uint64_t as_of) 
         return at != dropped.end() && at->second > as_of;
     };
     std::map<InstanceUuid, Claim> instances;
-    std::map<MigrationUuid, Claim> moves;
+    std::map<Move, Claim> moves;
     const auto keep = [&](auto& into, const auto& key, const Record& record, const Claim* old) {
         Claim claim = old != nullptr ? *old : claim_from(record, revision_);
         if (old != nullptr && old->revision <= as_of) {
             if (!same_claim(*old, record))
                 claim = claim_from(record, revision_);
             claim.state = record.state;
-            claim.started = old->started || (record.started && record.state.vm_state != "building");
+            claim.came_by = record.came_by;
+            const bool built = record.state.vm_state != "building";
+            claim.started = old->started || (record.started && built);
+            claim.owned = old->owned && (record.move || !built);
         }
         into[key] = std::move(claim);
     };
     for (const Record& record : records) {
-        if (record.migration) {
-            if (!newer(dropped_moves_, *record.migration))
-                keep(moves, *record.migration, record, find_move(*record.migration));
+        if (record.move) {
+            if (!newer(dropped_moves_, *record.move))
+                keep(moves, *record.move, record, find_move(*record.move));
         } else if (!newer(dropped_, record.instance)) {
             keep(instances, record.instance, record, find(record.instance));
         }
     }
     for (const auto& [uuid, claim] : instances_)
-        if (claim.revision > as_of || !claim.started)
+        if (claim.revision > as_of || claim.owned)
             instances.try_emplace(uuid, claim);
-    for (const auto& [uuid, claim] : moves_)
-        if (claim.revision > as_of || !claim.started)
-            moves.try_emplace(uuid, claim);
+    // The records may be the first to say that a server has come: then its claim is the instance's.
+    const auto has_come = [&](const Claim& claim) {
+        return claim.revision <= as_of && instances.count(claim.instance) != 0 &&
+               instances_.count(claim.instance) == 0;
+    };
+    for (const auto& [move, claim] : moves_)
+        if (claim.revision > as_of || (claim.owned && !has_come(claim)))
+            moves.try_emplace(move, claim);
     instances_ = std::move(instances);
     moves_ = std::move(moves);
     std::erase_if(dropped_, [&](const auto& entry) { return entry.second <= as_of; });
@@ -298,8 +383,8 @@ const Claim* Ledger::find(const InstanceUuid& instance) const {
     return found(instances_, instance);
 }
 
-const Claim* Ledger::find_move(const MigrationUuid& migration) const {
-    return found(moves_, migration);
+const Claim* Ledger::find_move(const Move& move) const {
+    return found(moves_, move);
 }
 
 Usage Ledger::usage() const {
@@ -325,7 +410,7 @@ Usage Ledger::usage() const {
         io_workload += works_on_storage(claim.state) ? 1 : 0;
         out.current_workload += claim.state.task_state.empty() ? 0 : 1;
     }
-    for (const auto& [uuid, claim] : moves_)
+    for (const auto& [move, claim] : moves_)
         take(claim);
     out.running_vms = static_cast<std::int64_t>(instances_.size());
     out.local_gb_used = disk_mib / 1024;
@@ -346,7 +431,7 @@ std::vector<InstanceUuid> Ledger::conflicts() const {
     for (const auto& [uuid, claim] : instances_)
         if (claim.conflicting)
             out.push_back(uuid);
-    for (const auto& [uuid, claim] : moves_)
+    for (const auto& [move, claim] : moves_)
         if (claim.conflicting)
             out.push_back(claim.instance);
     return out;
@@ -413,7 +498,7 @@ void Ledger::recount() {
     std::vector<Claim*> all;
     for (auto& [uuid, claim] : instances_)
         all.push_back(&claim);
-    for (auto& [uuid, claim] : moves_)
+    for (auto& [move, claim] : moves_)
         all.push_back(&claim);
     std::stable_sort(all.begin(), all.end(), [](const Claim* a, const Claim* b) {
         return a->revision < b->revision;

@@ -1,7 +1,7 @@
 #pragma once
 // The host's books: what it has, who claimed what, what is left. One value: copies are snapshots.
 // No locks inside; the owner holds one for the few µs of a verb and never across I/O.
-// Rules: reference 04 §7 (usage, stats), 08 §5 (cells), nova/compute/claims.py.
+// Rules: nova.compute.resource_tracker (usage, moves), nova.compute.stats, nova.compute.claims.
 #include "agent/core/json.hpp"
 #include "agent/core/uuid.hpp"
 #include "scheduler_hooks/model/guest_topology.hpp"
@@ -10,6 +10,7 @@
 #include "scheduler_hooks/model/pci.hpp"
 #include "scheduler_hooks/numa/fit.hpp"
 
+#include <compare>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -19,6 +20,14 @@
 namespace novalet::scheduler_hooks::claims {
 
 using MigrationUuid = Id<struct MigrationUuidTag>;
+
+/// Which end of a migration a claim is for. A resize on one host has both ends there.
+enum class Side { Source, Destination };
+struct Move {
+    MigrationUuid migration;
+    Side side = Side::Destination;
+    [[nodiscard]] auto operator<=>(const Move&) const = default;
+};
 
 /// What the host has. Usage inside `topology` is ignored: the ledger counts it itself.
 struct HostCapacity {
@@ -72,11 +81,15 @@ struct Claim {
     InstanceState state;
     std::optional<model::GuestTopology> topology; ///< fitted; empty: none
     bool started = false;                         ///< its pages are really taken in the kernel
-    bool conflicting = false;                     ///< adopted although its CPUs were taken
-    std::uint64_t revision = 0;                   ///< of the ledger when it was made
+    /// An operation is under way that the records may not show yet: only its owner drops it.
+    bool owned = false;
+    bool conflicting = false;   ///< adopted although its CPUs were taken
+    std::uint64_t revision = 0; ///< of the ledger when it was made or changed its place
+    /// The instance came to this host by this migration, which can still be reverted.
+    std::optional<MigrationUuid> came_by;
 };
 
-/// Numbers of ComputeNode (reference 04 §7.1); none negative but the two `free` ones.
+/// Numbers of ComputeNode (nova.objects.compute_node); none negative but the two `free` ones.
 struct Usage {
     std::int64_t vcpus_used = 0;
     std::int64_t memory_mb_used = 0;
@@ -89,14 +102,15 @@ struct Usage {
     Json numa_topology;                       ///< document with usage, or null
 };
 
-/// An instance or migration as the database knows it, for the audit.
+/// An instance, or an end of its migration, as the database knows it, for the audit.
 struct Record {
     InstanceUuid instance;
-    std::optional<MigrationUuid> migration; ///< set: usage of a migration, not of the instance
+    std::optional<Move> move; ///< set: usage of a migration, not of the instance
     Amounts amounts;
     InstanceState state;
     std::optional<model::GuestTopology> topology;
     bool started = true;
+    std::optional<MigrationUuid> came_by = std::nullopt; ///< as in Claim
 };
 
 struct LedgerOptions {
@@ -114,9 +128,13 @@ class Ledger {
     [[nodiscard]] Result<Claim> test(const ClaimRequest& request) const;
     /// Tests and records. An instance that has a claim already: code AlreadyExists.
     [[nodiscard]] Result<Claim> claim(const ClaimRequest& request);
-    /// Room for the new side of a resize or migration, besides a claim of the instance itself.
+    /// Tests and records room for the destination of a move, beside a claim that the instance has
+    /// here. A migration that has it already: code AlreadyExists. The claim is owned; what another
+    /// migration of the instance had here as its destination is given back.
     [[nodiscard]] Result<Claim> claim_move(const MigrationUuid& migration,
                                            const ClaimRequest& request);
+    /// The records show the destination now: from here on the audit drops it when they do not.
+    void mark_recorded(const MigrationUuid& migration);
     /// Why the request is refused now: one text a reason, for a log field; empty when it fits.
     [[nodiscard]] std::vector<std::string> reasons(const ClaimRequest& request) const;
 
@@ -126,10 +144,22 @@ class Ledger {
     void adopt(const Record& record);
     /// False: there was none.
     bool drop(const InstanceUuid& instance);
-    bool drop_move(const MigrationUuid& migration);
-    /// The move claim becomes the claim of its instance (destination after a confirmed resize or a
-    /// finished migration), replacing the one it has here. False: no such move.
-    bool settle_move(const MigrationUuid& migration);
+    bool drop_move(const Move& move);
+
+    // How a move goes on. Each verb may be repeated, false: nothing was to be done. What is open
+    // counts once, wherever it stands.
+    /// The instance is another host's from now on: its claim here is held as the source, for a
+    /// revert. With the destination on this host as well nothing happens before arrive().
+    bool depart(const InstanceUuid& instance, const MigrationUuid& migration);
+    /// The instance is this host's from now on: the destination becomes its claim, the one it had
+    /// here becomes the source.
+    bool arrive(const InstanceUuid& instance, const MigrationUuid& migration);
+    /// The move is final: as arrive(), and the source is given back.
+    bool settle(const InstanceUuid& instance, const MigrationUuid& migration);
+    /// The move is undone: the destination is given back, also after its arrival, and the source is
+    /// the instance's claim again.
+    bool revert(const InstanceUuid& instance, const MigrationUuid& migration);
+
     /// The guest runs: its pages are no longer promised but taken.
     void mark_started(const InstanceUuid& instance);
     void set_state(const InstanceUuid& instance, InstanceState state);
@@ -138,8 +168,8 @@ class Ledger {
     [[nodiscard]] std::uint64_t revision() const noexcept { return revision_; }
     /// The audit: `records` were read when revision() was `as_of`. Claims made or changed since
     /// then stay as they are, claims dropped since then stay dropped, all others become what the
-    /// records say. A claim that is not started belongs to a build in progress, which the records
-    /// may not show yet: only its owner drops it, and it is not started before they say so.
+    /// records say. A claim that is owned stays, and a build is owned and not started before they
+    /// say so.
     void reconcile(const std::vector<Record>& records, std::uint64_t as_of);
     /// New host facts; claims stay.
     void set_capacity(HostCapacity capacity);
@@ -148,7 +178,8 @@ class Ledger {
     /// Cells with the usage of all claims.
     [[nodiscard]] const model::HostTopology& topology() const noexcept { return used_; }
     [[nodiscard]] const Claim* find(const InstanceUuid& instance) const;
-    [[nodiscard]] const Claim* find_move(const MigrationUuid& migration) const;
+    [[nodiscard]] const Claim* find_move(const Move& move) const;
+    [[nodiscard]] const std::map<Move, Claim>& moves() const noexcept { return moves_; }
     [[nodiscard]] Usage usage() const;
     /// Those that have a claim, in order.
     [[nodiscard]] std::vector<InstanceUuid> instances() const;
@@ -169,15 +200,19 @@ class Ledger {
     void count(Claim& claim);
     void uncount(const Claim& claim);
     void recount();
+    void put(const InstanceUuid& instance, Claim claim);
+    void put(const Move& move, Claim claim);
+    [[nodiscard]] std::optional<Claim> take(const InstanceUuid& instance);
+    [[nodiscard]] std::optional<Claim> take(const Move& move);
 
     HostCapacity capacity_;
     LedgerOptions options_;
     model::HostTopology used_;
     numa::HostCounts counts_; ///< of used_, so that a fit need not count
     std::map<InstanceUuid, Claim> instances_;
-    std::map<MigrationUuid, Claim> moves_;
+    std::map<Move, Claim> moves_;
     std::map<InstanceUuid, std::uint64_t> dropped_;
-    std::map<MigrationUuid, std::uint64_t> dropped_moves_;
+    std::map<Move, std::uint64_t> dropped_moves_;
     std::uint64_t revision_ = 0;
 };
 

@@ -98,8 +98,8 @@ TEST(Ledger, MoveClaim_StandsBesideTheInstance_AndSettles) {
     const MigrationUuid migration("m");
     ASSERT_TRUE(ledger.claim_move(migration, request("a", 4)));
     EXPECT_EQ(ledger.topology().cells[0].pinned_cpus.size(), 6U);
-    EXPECT_TRUE(ledger.settle_move(migration));
-    EXPECT_FALSE(ledger.settle_move(migration));
+    EXPECT_TRUE(ledger.settle(InstanceUuid("a"), migration));
+    EXPECT_FALSE(ledger.settle(InstanceUuid("a"), migration));
     EXPECT_EQ(ledger.topology().cells[0].pinned_cpus.size(), 4U);
     EXPECT_EQ(ledger.find(InstanceUuid("a"))->amounts.vcpus, 4);
     EXPECT_EQ(ledger.usage().vcpus_used, 4);
