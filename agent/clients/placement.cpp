@@ -317,6 +317,23 @@ Result<void> Placement::remove_from_allocation(const rpc::Context& context,
     }
 }
 
+Result<void> Placement::delete_unchanged_allocation(const rpc::Context& context,
+                                                    const std::string& consumer) {
+    NOVALET_ASSIGN(auto held, allocations(context, consumer));
+    if (held.empty())
+        return {};
+    held.by_provider = Json::object();
+    const auto put = put_allocations(context, consumer, held);
+    if (!put && put.error().code == Code::Conflict)
+        return fail_as("AllocationDeleteFailed",
+                       Code::Conflict,
+                       cat("Failed to delete allocations for consumer ",
+                           consumer,
+                           ". Error: ",
+                           put.error().text));
+    return put;
+}
+
 Result<void> Placement::delete_allocation(const rpc::Context& context,
                                           const std::string& consumer) {
     NOVALET_ASSIGN(const auto response,

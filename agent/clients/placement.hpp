@@ -1,5 +1,5 @@
 #pragma once
-// Placement (reference 05): typed verbs, and the cached root provider of one compute node.
+// The API of Placement: typed verbs, and the cached root provider of one compute node.
 #include "agent/clients/keystone.hpp"
 #include "scheduler_hooks/model/inventory.hpp"
 
@@ -58,7 +58,7 @@ class Placement {
     /// Consumers with allocations on the provider.
     [[nodiscard]] Result<std::vector<std::string>> consumers(const rpc::Context& context,
                                                              const std::string& provider);
-    /// What one consumer holds (reference 05 §1).
+    /// What one consumer holds (GET /allocations/{uuid}).
     struct Allocations {
         Json by_provider = Json::object(); ///< provider uuid → {resources: {class: amount}}
         std::string project_id;
@@ -85,6 +85,10 @@ class Placement {
     [[nodiscard]] Result<void> remove_from_allocation(const rpc::Context& context,
                                                       const std::string& consumer,
                                                       const std::string& root);
+    /// Removed as it was read: AllocationDeleteFailed, code Conflict, when somebody changes the
+    /// consumer in between; ok when there is none.
+    [[nodiscard]] Result<void> delete_unchanged_allocation(const rpc::Context& context,
+                                                           const std::string& consumer);
     /// Removed by force; ok when there is none.
     [[nodiscard]] Result<void> delete_allocation(const rpc::Context& context,
                                                  const std::string& consumer);

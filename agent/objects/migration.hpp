@@ -18,6 +18,13 @@ class MigrationView {
     [[nodiscard]] const std::string& status() const { return text("status"); }
     /// "migration", "resize", "live-migration" or "evacuation"
     [[nodiscard]] const std::string& type() const { return text("migration_type"); }
+    /// Database ids of the flavors of both sides.
+    [[nodiscard]] std::int64_t old_flavor_id() const {
+        return (*fields_)["old_instance_type_id"].as_int();
+    }
+    [[nodiscard]] std::int64_t new_flavor_id() const {
+        return (*fields_)["new_instance_type_id"].as_int();
+    }
     [[nodiscard]] const std::string& source_compute() const { return text("source_compute"); }
     [[nodiscard]] const std::string& source_node() const { return text("source_node"); }
     [[nodiscard]] const std::string& dest_compute() const { return text("dest_compute"); }
