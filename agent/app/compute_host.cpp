@@ -190,7 +190,7 @@ Result<void> ComputeHost::compose() {
                         {*hypervisor_, *images_},
                         {*volumes_},
                         {*networks_, waiters_, *network_pool_},
-                        {*tracker_},
+                        {*tracker_, tracker_->allocations()},
                         {*journal_, *queues_, *pool_, *question_pool_}});
     upkeep_ = std::make_unique<tasks::Upkeep>(
         *services_,

@@ -121,16 +121,19 @@ Result<void> InstanceOperation::conclude_volumes() {
 }
 
 Result<void> InstanceOperation::conclude_allocation() {
+    const std::string migration = objects::data_of(call_.argument("migration"))["uuid"].as_string();
     switch (call_.on_failure.allocation) {
     case AllocationAfter::Kept:
         return {};
     case AllocationAfter::Deleted:
-        return books_.resources.delete_allocation(uuid_.str());
+        return books_.allocations.remove(uuid_.str());
     case AllocationAfter::OurTreeRemoved:
-        return books_.resources.remove_from_allocation(uuid_.str(), records_.options.host);
+        return books_.allocations.remove_ours(uuid_.str(), {});
     case AllocationAfter::MovedBack:
+        return migration.empty() ? Result<void>()
+                                 : books_.allocations.move_back(migration, uuid_.str());
     case AllocationAfter::MigrationsDeleted:
-        return {};
+        return migration.empty() ? Result<void>() : books_.allocations.remove_unchanged(migration);
     }
     return {};
 }

@@ -5,6 +5,7 @@
 #include "agent/journal/journal.hpp"
 #include "agent/objects/conductor.hpp"
 #include "agent/rpc/caller.hpp"
+#include "agent/tasks/books/allocations.hpp"
 #include "agent/tasks/books/resources.hpp"
 #include "agent/tasks/engine/instance_queue.hpp"
 #include "agent/tasks/guest/task_options.hpp"
@@ -48,6 +49,7 @@ struct NetworkServices {
 /// What the host has promised and what Placement knows of it.
 struct BookServices {
     Resources& resources;
+    Allocations& allocations;
 };
 
 /// What carries operations.

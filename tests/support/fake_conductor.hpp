@@ -1,6 +1,6 @@
 #pragma once
 // A message bus behind which a conductor keeps records, as far as operations on servers use it
-// (reference 02 §3, §4). What it cannot answer is an error of the test, kept in `unknown`.
+// (nova.conductor.manager). What it cannot answer is an error of the test, kept in `unknown`.
 #include "agent/core/clock.hpp"
 #include "agent/core/text.hpp"
 #include "agent/rpc/caller.hpp"
@@ -12,6 +12,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -256,6 +257,7 @@ class FakeConductor final : public rpc::Caller {
                                          "flavor",
                                          "numa_topology",
                                          "pci_requests",
+                                         "pci_devices",
                                          "keypairs",
                                          "security_groups",
                                          "tags",
@@ -353,6 +355,10 @@ class FakeConductor final : public rpc::Caller {
                 record.set(field.as_string(), data[field.as_string()]);
             return answer_of(Json::object());
         }
+        if (name == "Instance.drop_migration_context") {
+            instances_.at(data["uuid"].as_string()).set("migration_context", nullptr);
+            return answer_of(Json::object());
+        }
         if (name == "BlockDeviceMapping.save")
             return answer_of(Json::object());
         if (name == "BlockDeviceMapping.destroy") {
@@ -390,6 +396,18 @@ class FakeConductor final : public rpc::Caller {
                 out.push_back(loaded(record, expected));
         return out;
     }
+    Json migrations_in_progress(const Json& host, const Json& node) const {
+        static const std::set<std::string> ended{
+            "confirmed", "reverted", "failed", "completed", "cancelled", "done"};
+        Json out = Json::array();
+        for (const auto& [id, record] : migrations_) {
+            const bool from = record["source_compute"] == host && record["source_node"] == node;
+            const bool to = record["dest_compute"] == host && record["dest_node"] == node;
+            if ((from || to) && !ended.contains(record["status"].as_string()))
+                out.push_back(primitive("Migration", "1.7", record));
+        }
+        return list_of("MigrationList", std::move(out));
+    }
     Result<Json> class_action(const Json& args, const rpc::Context& context) {
         const std::string name =
             cat(args["objname"].as_string(), '.', args["objmethod"].as_string());
@@ -415,6 +433,8 @@ class FakeConductor final : public rpc::Caller {
                     out.push_back(primitive("Migration", "1.7", record));
             return list_of("MigrationList", std::move(out));
         }
+        if (name == "MigrationList.get_in_progress_and_error")
+            return migrations_in_progress(first, args["args"].at(1));
         if (name == "InstanceList.get_uuids_by_host") {
             Json out = Json::array();
             for (const auto& [uuid, record] : instances_)

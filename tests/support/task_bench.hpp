@@ -123,7 +123,7 @@ class TaskBench {
                             {*host, images},
                             {volumes},
                             {networks, waiters, *network_pool},
-                            {resources},
+                            {resources, allocations},
                             {*journal, *queues, *pool, *question_pool}});
         router = std::make_unique<tasks::Router>(*services, "6.5");
     }
@@ -246,6 +246,7 @@ class TaskBench {
     objects::Conductor conductor{bus, objects::release_by_name("zed").value(), Milliseconds(1000)};
     FakeNetworks networks{diary, conductor};
     FakeResources resources{diary, conductor, host_name};
+    FakeAllocations allocations{diary, host_name};
     FakeImagesOfRequests images{diary};
     FakeVolumes volumes{diary};
     FakeNotifier notifier{diary};

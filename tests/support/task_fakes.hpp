@@ -64,7 +64,6 @@ class FakeResources final : public tasks::Resources {
     FakeResources(Diary& diary, objects::Conductor& conductor, std::string host)
         : diary_(diary), conductor_(conductor), host_(std::move(host)) {}
     std::optional<Error> claim_error;
-    std::optional<Error> allocation_error;
 
     [[nodiscard]] Result<void>
     claim(const rpc::Context& context, objects::Object& instance, const Json& /*limits*/) override {
@@ -83,31 +82,33 @@ class FakeResources final : public tasks::Resources {
     void update(const objects::Object& instance) override {
         diary_.note("resources.update " + instance.text("vm_state"));
     }
+    [[nodiscard]] Result<void> move_claim(const rpc::Context& context,
+                                          objects::Object& /*instance*/,
+                                          objects::Object& migration,
+                                          const tasks::MoveTarget& /*target*/) override {
+        diary_.note(claim_error ? "resources.move_claim fails" : "resources.move_claim");
+        if (claim_error)
+            return Failure(*claim_error);
+        migration.set("dest_compute", host_);
+        migration.set("dest_node", host_);
+        return conductor_.save_migration(migration, context);
+    }
+    void depart(const objects::Object& /*instance*/, const objects::Object& migration) override {
+        diary_.note("resources.depart " + migration.text("uuid"));
+    }
+    void arrive(const objects::Object& /*instance*/, const objects::Object& migration) override {
+        diary_.note("resources.arrive " + migration.text("uuid"));
+    }
+    void settle(const objects::Object& /*instance*/, const objects::Object& migration) override {
+        diary_.note("resources.settle " + migration.text("uuid"));
+    }
+    void revert(const objects::Object& /*instance*/, const objects::Object& migration) override {
+        diary_.note("resources.revert " + migration.text("uuid"));
+    }
     std::vector<std::string> claimed; ///< instances() gives it
     [[nodiscard]] std::vector<std::string> instances() const override { return claimed; }
     void build_finished(bool ok) override {
         diary_.note(ok ? "resources.build_finished ok" : "resources.build_finished failed");
-    }
-    [[nodiscard]] Result<void> delete_allocation(const std::string& /*consumer*/) override {
-        diary_.note(allocation_error ? "resources.delete_allocation fails"
-                                     : "resources.delete_allocation");
-        return allocation_error ? Result<void>(Failure(*allocation_error)) : Result<void>();
-    }
-    [[nodiscard]] Result<void> remove_from_allocation(const std::string& consumer,
-                                                      const std::string& node) override {
-        if (allocation_error || node != host_) {
-            diary_.note("resources.remove_from_allocation fails");
-            return Failure(allocation_error
-                               ? *allocation_error
-                               : Error{Code::NotFound, "another node " + node, "", ""});
-        }
-        diary_.note("resources.remove_from_allocation " + consumer);
-        return {};
-    }
-    Result<std::vector<std::string>> holders = std::vector<std::string>(); ///< consumers() gives it
-    [[nodiscard]] Result<std::vector<std::string>> consumers() override {
-        diary_.note("resources.consumers");
-        return holders;
     }
     [[nodiscard]] Result<void> set_enabled(bool enabled) override {
         diary_.note(enabled ? "resources.set_enabled true" : "resources.set_enabled false");
@@ -118,6 +119,43 @@ class FakeResources final : public tasks::Resources {
     Diary& diary_;
     objects::Conductor& conductor_;
     const std::string host_;
+};
+
+class FakeAllocations final : public tasks::Allocations {
+  public:
+    FakeAllocations(Diary& diary, std::string node) : diary_(diary), node_(std::move(node)) {}
+    std::optional<Error> error;                                            ///< of every verb
+    Result<std::vector<std::string>> holders = std::vector<std::string>(); ///< consumers() gives it
+
+    [[nodiscard]] Result<void> remove(const std::string& /*consumer*/) override {
+        return done("allocations.remove");
+    }
+    [[nodiscard]] Result<void> remove_unchanged(const std::string& consumer) override {
+        return done("allocations.remove_unchanged " + consumer);
+    }
+    [[nodiscard]] Result<void> remove_ours(const std::string& consumer,
+                                           const std::string& node) override {
+        if (node.empty() || node == node_)
+            return done("allocations.remove_ours " + consumer);
+        diary_.note("allocations.remove_ours fails");
+        return fail(Code::NotFound, "another node " + node);
+    }
+    [[nodiscard]] Result<void> move_back(const std::string& migration,
+                                         const std::string& instance) override {
+        return done("allocations.move_back " + migration + ' ' + instance);
+    }
+    [[nodiscard]] Result<std::vector<std::string>> consumers() override {
+        diary_.note("allocations.consumers");
+        return holders;
+    }
+
+  private:
+    Result<void> done(const std::string& verb) {
+        diary_.note(error ? verb.substr(0, verb.find(' ')) + " fails" : verb);
+        return error ? Result<void>(Failure(*error)) : Result<void>();
+    }
+    Diary& diary_;
+    const std::string node_;
 };
 
 /// Gives out sources of the same fake images.

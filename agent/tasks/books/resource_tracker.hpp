@@ -1,35 +1,19 @@
 #pragma once
-// The host's books over time: claims, the audit, ComputeNode record and Placement provider
-// (reference 04 §7, 05). The ledger is one value under a short lock; no lock is held over I/O but
-// the one that keeps two reports from overtaking each other.
-#include "agent/clients/placement.hpp"
+// The host's books over time: claims, moves and the audit (nova.compute.resource_tracker). The
+// ledger is one value under a short lock; no lock is held over I/O but the one that keeps two
+// reports from overtaking each other.
 #include "agent/core/task_pool.hpp"
-#include "agent/objects/conductor.hpp"
+#include "agent/tasks/books/allocations.hpp"
+#include "agent/tasks/books/host_records.hpp"
+#include "agent/tasks/books/host_report.hpp"
 #include "agent/tasks/books/resources.hpp"
-#include "hypervisor/hypervisor.hpp"
-#include "scheduler_hooks/claims/ledger.hpp"
-#include "scheduler_hooks/placement/provider.hpp"
+#include "agent/tasks/books/this_node.hpp"
 
 #include <atomic>
-#include <filesystem>
+#include <optional>
+#include <set>
 
 namespace novalet::tasks {
-
-struct TrackerOptions {
-    std::string host;
-    std::string my_ip;
-    std::filesystem::path state_path; ///< for the compute_id file
-    std::string virt_type = "kvm";
-    bool cpu_sets_configured = false;
-    bool packing = false;
-    bool count_failed_builds = true; ///< consecutive_build_service_disable_threshold > 0
-    scheduler_hooks::placement::InventoryOptions inventory;
-    std::set<std::string> excluded_image_types;
-    Seconds association_refresh{300};
-    /// How old records may be that an audit compares the books with, while nothing happens on the
-    /// host. After a claim, a drop or a change of state the next audit reads them anew.
-    Seconds records_refresh{600};
-};
 
 /// The kernel's huge pages beside the books. Thread safe.
 class HostPages {
@@ -61,60 +45,79 @@ class ResourceTracker final : public Resources {
     [[nodiscard]] Result<void> start();
     /// The periodic audit; errors are logged.
     void audit();
-    [[nodiscard]] std::string node_name() const;
+    [[nodiscard]] std::string node_name() const { return node_.name(); }
+    /// What is held of this host; lives as long as the tracker.
+    [[nodiscard]] Allocations& allocations() noexcept { return allocations_; }
 
     [[nodiscard]] Result<void>
     claim(const rpc::Context& context, objects::Object& instance, const Json& limits) override;
     void drop(const rpc::Context& context, objects::Object& instance, bool unset_host) override;
     void update(const objects::Object& instance) override;
+    [[nodiscard]] Result<void> move_claim(const rpc::Context& context,
+                                          objects::Object& instance,
+                                          objects::Object& migration,
+                                          const MoveTarget& target) override;
+    void depart(const objects::Object& instance, const objects::Object& migration) override;
+    void arrive(const objects::Object& instance, const objects::Object& migration) override;
+    void settle(const objects::Object& instance, const objects::Object& migration) override;
+    void revert(const objects::Object& instance, const objects::Object& migration) override;
     [[nodiscard]] std::vector<std::string> instances() const override;
     void build_finished(bool ok) override;
-    [[nodiscard]] Result<void> delete_allocation(const std::string& consumer) override;
-    [[nodiscard]] Result<void> remove_from_allocation(const std::string& consumer,
-                                                      const std::string& node) override;
-    [[nodiscard]] Result<std::vector<std::string>> consumers() override;
     [[nodiscard]] Result<void> set_enabled(bool enabled) override;
 
   private:
+    /// What the books are before an audit reads: what is newer than that, it does not touch.
+    struct Reading {
+        std::uint64_t as_of = 0;
+        std::set<std::string> being_claimed;
+        std::vector<scheduler_hooks::claims::Record> sources; ///< held for a revert
+    };
+    /// A migration stands in being_claimed_ from before its record names this host until its claim
+    /// is in the books.
+    class BeingClaimed;
+
     [[nodiscard]] Result<void> refresh(bool startup);
-    /// True when the record is new.
-    [[nodiscard]] Result<bool> find_or_create_node(const rpc::Context& context);
-    [[nodiscard]] Result<objects::Object> create_node(const rpc::Context& context);
+    /// Books and reports; gives the records, when they were read, to compare allocations with.
+    [[nodiscard]] Result<std::optional<HostRecords>> renew(bool startup);
     [[nodiscard]] Result<void> tend_pages();
-    [[nodiscard]] Result<void> read_records(const rpc::Context& context);
-    [[nodiscard]] Result<void> read_claims(const rpc::Context& context);
+    void take_facts(hypervisor::HostFacts facts);
+    [[nodiscard]] Reading begin_reading() const;
+    /// The records, when they were read.
+    [[nodiscard]] Result<std::optional<HostRecords>> read_records(const rpc::Context& context);
+    [[nodiscard]] Result<HostRecords> compare_with_records(const rpc::Context& context);
+    void give_up(const rpc::Context& context,
+                 HostRecords& records,
+                 const std::vector<std::string>& stale,
+                 const Reading& reading);
+    void heal(const HostRecords& records);
     void correct_compute_id(const rpc::Context& context, objects::Object& instance) const;
     void name_host(objects::Object& instance) const;
+    [[nodiscard]] Result<void> save_move_target(const rpc::Context& context,
+                                                objects::Object& migration) const;
+    [[nodiscard]] Result<scheduler_hooks::claims::ClaimRequest>
+    request_for(const objects::Object& instance, const MoveTarget& target) const;
+    void adopt_if_unknown(const objects::Object& instance);
+    [[nodiscard]] bool is_here(const objects::Object& instance) const;
+    [[nodiscard]] NodeNames names() const { return {options_.host, node_.name()}; }
+    [[nodiscard]] BooksNow books_now() const;
     [[nodiscard]] Result<void> report(const rpc::Context& context, bool with_placement);
-    [[nodiscard]] Result<void> sync_placement(const rpc::Context& context);
-    /// Uuid of the node's provider; NotFound before there is a node.
-    [[nodiscard]] Result<std::string> provider_uuid();
-    void leave_books();
     void report_soon();
-    void set_facts(objects::Object& node) const;
-    void set_usage(objects::Object& node);
-    [[nodiscard]] scheduler_hooks::claims::HostCapacity capacity() const;
-    [[nodiscard]] scheduler_hooks::placement::HostDescription description() const;
 
     const TrackerOptions options_;
     objects::Conductor& conductor_;
     hypervisor::Hypervisor& hypervisor_;
-    clients::Placement& placement_;
     TaskPool& pool_;
     HostPages* const pages_;
+    ThisNode node_;
+    PlacementAllocations allocations_;
 
-    mutable std::mutex ledger_mutex_; ///< guards ledger_ and failed_builds_
+    mutable std::mutex ledger_mutex_; ///< guards the next three
     scheduler_hooks::claims::Ledger ledger_;
     unsigned failed_builds_ = 0;
-    std::mutex report_mutex_; ///< guards facts_, node_ and provider_; held over reports
-    hypervisor::HostFacts facts_;
-    objects::Object node_;
-    std::unique_ptr<clients::ProviderSync> provider_;
-    std::optional<bool> disabled_; ///< none: to be read from the service record
-    MonotonicTime records_due_{};  ///< when the audit reads records although nothing happened
-    mutable std::mutex name_mutex_;
-    std::string node_name_;
-    std::int64_t node_id_ = 0; ///< of the ComputeNode record; 0 = not known yet
+    std::set<std::string> being_claimed_;
+    std::mutex report_mutex_; ///< guards the next two; held over reports
+    HostReport report_;
+    MonotonicTime records_due_{}; ///< when the audit reads records although nothing happened
     std::atomic<bool> something_happened_{false};
     std::atomic<bool> report_queued_{false};
 };

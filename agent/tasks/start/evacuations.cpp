@@ -138,7 +138,7 @@ void Evacuations::clear(Away away) {
         if (away.came_back) {
             log::warning("the server was evacuated from this host and came back: it is kept");
         } else if (const auto given_back =
-                       services_.resources.remove_from_allocation(uuid, migration.source_node());
+                       services_.allocations.remove_ours(uuid, migration.source_node());
                    !given_back) {
             return later("the allocation of an evacuated server could not be given back; it is "
                          "tried again",

@@ -20,7 +20,7 @@ bool has_nobody(const objects::Object& instance) {
 } // namespace
 
 Result<InterruptedBuilds::Records> InterruptedBuilds::look() {
-    NOVALET_ASSIGN(const auto consumers, services_.resources.consumers());
+    NOVALET_ASSIGN(const auto consumers, services_.allocations.consumers());
     Json uuids = Json::array();
     for (const auto& consumer : consumers)
         if (!services_.queues.busy(consumer))

@@ -40,7 +40,7 @@ Result<void> BuildInstance::conclude(const Error& failure) {
     if (outcome == BuildFailure::Gone || never_ours) {
         log::info("build ended because the server is not to be built any more",
                   {{"reason", failure.text}});
-        return books_.resources.delete_allocation(uuid().str());
+        return books_.allocations.remove(uuid().str());
     }
     const auto& owner = instance().text("host");
     if (!owner.empty() && owner != records_.options.host) {
@@ -74,8 +74,7 @@ Result<void> BuildInstance::reschedule(const Error& failure) {
         if (!saved && waits_for_peer(saved.error()))
             return saved;
         warn("the server could not be given back to the scheduler", saved);
-        warn("the allocation could not be removed",
-             books_.resources.delete_allocation(uuid().str()));
+        warn("the allocation could not be removed", books_.allocations.remove(uuid().str()));
         given_back_ = true;
         warn("the journal could not note that a server was given back", checkpoint());
     }
@@ -116,7 +115,7 @@ Result<void> BuildInstance::into_error(const Error& failure) {
     warn("the failed server could not be set to ERROR", saved);
     records_.notifier.instance_action(context(), instance(), "create", "error", &failure);
     log::error("build failed", {{"error", failure.text}, {"exception", failure.exception}});
-    return books_.resources.delete_allocation(uuid().str());
+    return books_.allocations.remove(uuid().str());
 }
 
 } // namespace novalet::tasks

@@ -79,7 +79,7 @@ Result<void> TerminateInstance::save_deleted() {
 }
 
 Result<void> TerminateInstance::delete_allocation() {
-    NOVALET_TRY(books_.resources.delete_allocation(uuid().str()));
+    NOVALET_TRY(books_.allocations.remove(uuid().str()));
     if (records_.options.vnc_enabled)
         warn("console tokens could not be removed",
              records_.conductor.clean_console_tokens(uuid().str(), context()));

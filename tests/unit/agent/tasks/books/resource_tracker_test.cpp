@@ -1,7 +1,5 @@
-#include "agent/tasks/books/resource_tracker.hpp"
-
 #include "agent/core/file.hpp"
-#include "tests/support/task_bench.hpp"
+#include "tests/unit/agent/tasks/books/tracker_bench.hpp"
 
 #include <gmock/gmock.h>
 
@@ -12,88 +10,22 @@ using testing::HasSubstr;
 using tests::FakeConductor;
 using tests::server_in;
 using tests::server_uuid;
+using tests::uuid_number;
 
-std::string uuid_number(int number) {
-    std::string digits = std::to_string(number);
-    return "33333333-0000-4000-8000-" + std::string(12 - digits.size(), '0') + digits;
-}
+struct NoNetwork final : clients::HttpClient {
+    Result<clients::HttpResponse> send(const clients::HttpRequest& /*request*/) override {
+        return fail(Code::Unavailable, "no REST service answers in this test");
+    }
+};
 
-/// Tracker over the fake conductor; Placement does not answer, which must not matter to claims.
-class ResourceTrackerTest : public tests::TaskTest {
+/// Placement does not answer, which must not matter to claims.
+class ResourceTrackerTest : public tests::TrackerTest {
   protected:
-    ResourceTrackerTest() {
-        bench.bus.answer("ComputeNode.get_by_host_and_nodename", Json()); // unknown so far
-        bench.bus.answer(
-            "Service.get_by_compute_host",
-            tests::nova_object("Service", "1.22", Json::object().set("disabled", false)));
-        options.host = tests::host_name;
-        options.my_ip = "192.0.2.1";
-        options.state_path = bench.folder.path();
-        options.virt_type = "qemu";
-        options.records_refresh = Seconds(0); // every audit reads
-        hypervisor::simulated::Options small;
-        small.hostname = "node1";
-        small.vcpus = 4;
-        small.memory_mib = 1024;
-        small.disk_gib = 20;
-        small.numa_cells = 1;
-        host = std::make_unique<hypervisor::simulated::SimulatedHypervisor>(small);
-        make_tracker();
+    ResourceTrackerTest() : TrackerTest(nothing()) {}
+    static clients::HttpClient& nothing() {
+        static NoNetwork http;
+        return http;
     }
-    void make_tracker() {
-        tracker = std::make_unique<ResourceTracker>(
-            options, bench.conductor, *host, placement, *bench.pool, nullptr);
-    }
-    void TearDown() override {
-        ASSERT_TRUE(bench.settle());
-        tracker.reset();
-        tests::TaskTest::TearDown();
-    }
-
-    /// Deeds of the conductor for a host that is new.
-    void start() {
-        bench.bus.fail("ComputeNode.get_by_host_and_nodename",
-                       FakeConductor::remote("ComputeHostNotFound", Code::NotFound));
-        ASSERT_TRUE(tracker->start());
-    }
-    Result<void> claim(const std::string& uuid, std::int64_t memory_mib, std::int64_t vcpus = 1) {
-        auto record = tests::new_server(uuid);
-        record.member("flavor")
-            .member("nova_object.data")
-            .set("memory_mb", memory_mib)
-            .set("vcpus", vcpus);
-        bench.bus.put_instance(record);
-        auto instance = objects::Object::from_primitive(bench.instance_argument(uuid));
-        return tracker->claim(bench.context, instance, Json::object());
-    }
-    void drop(const std::string& uuid) {
-        auto instance = objects::Object::from_primitive(bench.instance_argument(uuid));
-        tracker->drop(bench.context, instance, false);
-    }
-    /// The ComputeNode record as it was last written.
-    Json node() {
-        EXPECT_TRUE(bench.settle());
-        tracker->audit();
-        return bench.bus.written("ComputeNode");
-    }
-
-    struct NoNetwork final : clients::HttpClient {
-        Result<clients::HttpResponse> send(const clients::HttpRequest& /*request*/) override {
-            return fail(Code::Unavailable, "no REST service answers in this test");
-        }
-    };
-    TrackerOptions options;
-    NoNetwork http;
-    clients::Keystone account{http, clients::AuthOptions{}};
-    clients::Placement placement{clients::ServiceClient(http, account, quiet(), nullptr)};
-    static clients::ServiceOptions quiet() {
-        clients::ServiceOptions out;
-        out.endpoint_override = "http://placement";
-        out.pause = [](Milliseconds) {};
-        return out;
-    }
-    std::unique_ptr<hypervisor::simulated::SimulatedHypervisor> host;
-    std::unique_ptr<ResourceTracker> tracker;
 };
 
 TEST_F(ResourceTrackerTest, ANewHostGetsItsRecordAndKeepsItsUuid) {
@@ -153,7 +85,7 @@ TEST_F(ResourceTrackerTest, ANodeThatCouldNotBeMadeIsMadeByTheNextAudit) {
                    2);
     bench.bus.fail("ComputeNode.create", FakeConductor::remote("DBError"));
     EXPECT_FALSE(tracker->start());
-    EXPECT_FALSE(tracker->consumers()) << "there is no provider yet";
+    EXPECT_FALSE(tracker->allocations().consumers()) << "there is no provider yet";
     const auto record = node();
     EXPECT_EQ(record["host"].as_string(), tests::host_name);
     EXPECT_EQ(bench.diary.count("ComputeNode.create"), 1U) << "besides the one that failed";

@@ -49,8 +49,8 @@ TEST_F(RefusalTest, AnEvacuationGivesItsAllocationBackAndEndsItsMigration) {
     refuse("rebuild_instance",
            Json::object().set("recreate", true).set("migration", migration("evacuation")));
     EXPECT_EQ(bench.bus.migration(7)["status"].as_string(), "failed");
-    EXPECT_THAT(bench.diary.of("resources.remove_from_allocation"),
-                ElementsAre("resources.remove_from_allocation " + server_uuid));
+    EXPECT_THAT(bench.diary.of("allocations.remove_ours"),
+                ElementsAre("allocations.remove_ours " + server_uuid));
     EXPECT_EQ(bench.states(), "active/None");
     EXPECT_EQ(bench.bus.faults().size(), 1U);
 }
@@ -58,8 +58,8 @@ TEST_F(RefusalTest, AnEvacuationGivesItsAllocationBackAndEndsItsMigration) {
 TEST_F(RefusalTest, ARebuildInPlaceKeepsItsAllocation) {
     bench.make_guest(server_in("active", "rebuilding"));
     refuse("rebuild_instance", Json::object().set("recreate", false).set("migration", nullptr));
-    EXPECT_THAT(bench.diary.of("resources.remove_from_allocation"), IsEmpty());
-    EXPECT_THAT(bench.diary.of("resources.delete_allocation"), IsEmpty());
+    EXPECT_THAT(bench.diary.of("allocations.remove_ours"), IsEmpty());
+    EXPECT_THAT(bench.diary.of("allocations.remove"), IsEmpty());
     EXPECT_EQ(bench.states(), "active/None");
 }
 

@@ -84,10 +84,9 @@ TEST_F(EvacuationsTest, TheGuestGoesThenTheAllocationThenTheMigrationIsCompleted
         EXPECT_THAT(begin(), ElementsAre(server_uuid));
         EXPECT_FALSE(bench.guest_exists()) << before;
         EXPECT_EQ(status(), "completed") << before;
-        EXPECT_THAT(bench.diary.among({"call", "resources", "Migration.save"}),
-                    ElementsAre(question,
-                                "resources.remove_from_allocation " + server_uuid,
-                                "Migration.save"));
+        EXPECT_THAT(
+            bench.diary.among({"call", "resources", "allocations", "Migration.save"}),
+            ElementsAre(question, "allocations.remove_ours " + server_uuid, "Migration.save"));
         EXPECT_EQ(files(), 1U) << "the question leaves nothing behind";
         EXPECT_EQ(bench.states(), "active/None") << "the record is the other host's";
     }
@@ -149,12 +148,12 @@ TEST_F(EvacuationsTest, WhatFailsIsDoneLaterAndOnlyThat) {
     EXPECT_EQ(bench.diary.count("resources"), 0U) << "its resources are in use as long as it runs";
     EXPECT_EQ(status(), "done");
 
-    bench.resources.allocation_error = Error{Code::Unavailable, "Placement is away", "", ""};
+    bench.allocations.error = Error{Code::Unavailable, "Placement is away", "", ""};
     carry_on();
     EXPECT_FALSE(guest_runs());
     EXPECT_EQ(status(), "done");
 
-    bench.resources.allocation_error.reset();
+    bench.allocations.error.reset();
     bench.bus.lose("Migration.save");
     carry_on();
     EXPECT_EQ(status(), "done");

@@ -21,7 +21,7 @@ class InterruptedBuildsTest : public tests::TaskTest {
         auto record = tests::new_server();
         record.set("created_at", "2026-11-21T04:00:00Z").set("updated_at", Json());
         bench.bus.put_instance(record);
-        bench.resources.holders = std::vector<std::string>{server_uuid, "a migration"};
+        bench.allocations.holders = std::vector<std::string>{server_uuid, "a migration"};
     }
     void turn() {
         builds.turn();
@@ -37,20 +37,20 @@ TEST_F(InterruptedBuildsTest, ABuildThatNobodyWorksOnEndsInErrorWithAReason) {
     EXPECT_EQ(bench.states(), "error/None");
     ASSERT_EQ(bench.bus.faults().size(), 1U);
     EXPECT_THAT(bench.bus.faults().front()["message"].as_string(), HasSubstr("interrupted"));
-    EXPECT_EQ(bench.diary.count("resources.delete_allocation"), 0U) << "the delete does it";
+    EXPECT_EQ(bench.diary.count("allocations.remove"), 0U) << "the delete does it";
     bench.diary.clear();
     turn();
     EXPECT_THAT(bench.diary.lines(), IsEmpty()) << "once for each process";
 }
 
 TEST_F(InterruptedBuildsTest, ABuildThatCameAfterTheFirstLookIsNotInterrupted) {
-    bench.resources.holders = std::vector<std::string>{"a migration"};
+    bench.allocations.holders = std::vector<std::string>{"a migration"};
     auto older = tests::new_server("22222222-2222-4333-8444-555555555555");
     older.set("created_at", "2026-11-21T04:00:00Z");
     bench.bus.put_instance(older);
-    bench.resources.holders->push_back("22222222-2222-4333-8444-555555555555");
+    bench.allocations.holders->push_back("22222222-2222-4333-8444-555555555555");
     turn();
-    bench.resources.holders->push_back(server_uuid);
+    bench.allocations.holders->push_back(server_uuid);
     turn();
     EXPECT_EQ(bench.states(), "building/scheduling");
     EXPECT_EQ(bench.states("22222222-2222-4333-8444-555555555555"), "error/None");
@@ -88,11 +88,11 @@ TEST_F(InterruptedBuildsTest, WhatCannotBeReadDecidesNothing) {
     turn(); // no first look
     turn();
     EXPECT_EQ(bench.states(), "building/scheduling");
-    const auto holders = bench.resources.holders;
-    bench.resources.holders = Failure(Error{Code::Unavailable, "Placement is away", "", ""});
+    const auto holders = bench.allocations.holders;
+    bench.allocations.holders = Failure(Error{Code::Unavailable, "Placement is away", "", ""});
     turn();
     EXPECT_EQ(bench.states(), "building/scheduling");
-    bench.resources.holders = holders;
+    bench.allocations.holders = holders;
     bench.bus.lose("Instance.get_by_uuid");
     turn();
     EXPECT_EQ(bench.states(), "building/scheduling");
@@ -114,7 +114,7 @@ TEST_F(InterruptedBuildsTest, OtherServersAreNotTouched) {
 }
 
 TEST_F(InterruptedBuildsTest, AHostWithoutSuchBuildsAsksOnce) {
-    bench.resources.holders = std::vector<std::string>();
+    bench.allocations.holders = std::vector<std::string>();
     turn();
     bench.diary.clear();
     turn();

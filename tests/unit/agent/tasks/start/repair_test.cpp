@@ -104,7 +104,7 @@ TEST_F(RepairTest, AnInterruptedDeleteIsFinished) {
         repair();
         EXPECT_TRUE(bench.bus.instance(server_uuid)["deleted"].as_bool()) << vm;
         EXPECT_FALSE(bench.guest_exists()) << vm;
-        EXPECT_EQ(bench.diary.count("resources.delete_allocation"), 1U) << vm;
+        EXPECT_EQ(bench.diary.count("allocations.remove"), 1U) << vm;
     }
 }
 

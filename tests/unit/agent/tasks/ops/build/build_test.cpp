@@ -30,7 +30,7 @@ class BuildTest : public tests::TaskTest {
         EXPECT_FALSE(bench.guest_exists());
         EXPECT_TRUE(bench.bus.instance(server_uuid)["host"].is_null());
         EXPECT_TRUE(bench.bus.instance(server_uuid)["node"].is_null());
-        EXPECT_GE(bench.diary.count("resources.delete_allocation"), 1U);
+        EXPECT_GE(bench.diary.count("allocations.remove"), 1U);
         EXPECT_EQ(bench.open_entries(), 0U);
     }
     void expect_rescheduled(const std::string& reason) {
@@ -116,7 +116,7 @@ TEST_F(BuildTest, EverySaveNamesTheTaskItExpects) {
         EXPECT_FALSE(bench.guest_exists()) << step;
         EXPECT_THAT(bench.bus.faults(), IsEmpty()) << step;
         EXPECT_THAT(bench.bus.casts("build_instances"), IsEmpty()) << step;
-        EXPECT_EQ(bench.diary.count("resources.delete_allocation"), 1U) << step;
+        EXPECT_EQ(bench.diary.count("allocations.remove"), 1U) << step;
         bench.diary.clear();
     }
 }
@@ -128,7 +128,7 @@ TEST_F(BuildTest, AServerThatIsGoneIsNotBuilt) {
     ASSERT_TRUE(bench.settle());
     EXPECT_FALSE(bench.guest_exists());
     EXPECT_EQ(bench.diary.count("resources.claim"), 0U);
-    EXPECT_EQ(bench.diary.count("resources.delete_allocation"), 1U);
+    EXPECT_EQ(bench.diary.count("allocations.remove"), 1U);
     EXPECT_THAT(bench.bus.faults(), IsEmpty());
     EXPECT_EQ(bench.open_entries(), 0U);
 }
@@ -157,13 +157,13 @@ TEST_F(BuildTest, WithoutPortsOnThisHostAnotherOneIsTried) {
     bench.networks.allocate_error = broken("PortBindingFailed", "Binding failed for port p");
     build();
     expect_rescheduled("Binding failed for port p");
-    EXPECT_THAT(bench.diary.among({"networks", "resources"}),
+    EXPECT_THAT(bench.diary.among({"networks", "resources", "allocations"}),
                 ElementsAre("resources.claim",
                             "networks.allocate fails",
                             "networks.deallocate",
                             "resources.drop",
                             "resources.build_finished failed",
-                            "resources.delete_allocation"));
+                            "allocations.remove"));
 }
 
 TEST_F(BuildTest, NoAddressAnywhereIsAnError) {
@@ -176,13 +176,13 @@ TEST_F(BuildTest, AFailedDiskUndoesEverythingInOrder) {
     bench.host->fail_step("disks", broken("", "no space left on device"));
     build();
     expect_rescheduled("no space left on device");
-    EXPECT_THAT(bench.diary.among({"networks", "resources", "cast"}),
+    EXPECT_THAT(bench.diary.among({"networks", "resources", "allocations", "cast"}),
                 ElementsAre("resources.claim",
                             "networks.allocate",
                             "networks.deallocate",
                             "resources.drop",
                             "resources.build_finished failed",
-                            "resources.delete_allocation",
+                            "allocations.remove",
                             "cast conductor build_instances"));
 }
 
@@ -430,8 +430,7 @@ TEST_F(BuildRecoveryTest, ABuildThatWasBeingGivenBackIsGivenBack) {
     ASSERT_EQ(casts.size(), 1U);
     EXPECT_EQ(casts.front().target.message_id, "0123456789abcdef0123456789abcdef")
         << "the conductor drops what it has seen";
-    EXPECT_EQ(bench.diary.count("resources.delete_allocation"), 0U)
-        << "another host's allocation by now";
+    EXPECT_EQ(bench.diary.count("allocations.remove"), 0U) << "another host's allocation by now";
     EXPECT_EQ(bench.states(), "building/scheduling");
     EXPECT_FALSE(bench.guest_exists());
     EXPECT_EQ(bench.open_entries(), 0U);
@@ -445,7 +444,7 @@ TEST_F(BuildRecoveryTest, AServerThatAnotherHostBuildsIsLeftToIt) {
     EXPECT_EQ(bench.states(), "building/spawning");
     EXPECT_FALSE(bench.guest_exists()) << "our half-made guest goes";
     EXPECT_EQ(bench.diary.count("networks.deallocate"), 0U) << "the ports are the other host's";
-    EXPECT_EQ(bench.diary.count("resources.delete_allocation"), 0U);
+    EXPECT_EQ(bench.diary.count("allocations.remove"), 0U);
     EXPECT_EQ(bench.open_entries(), 0U);
 }
 
@@ -471,7 +470,7 @@ TEST_F(BuildRecoveryTest, ABuildThatKillsTheAgentEndsInError) {
     EXPECT_EQ(bench.states(), "error/None") << "nobody else would ever end this build";
     EXPECT_EQ(bench.bus.faults().size(), 1U);
     EXPECT_EQ(bench.open_entries(), 0U);
-    EXPECT_EQ(bench.diary.count("resources.delete_allocation"), 1U);
+    EXPECT_EQ(bench.diary.count("allocations.remove"), 1U);
 }
 
 } // namespace

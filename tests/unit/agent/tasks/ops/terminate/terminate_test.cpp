@@ -44,7 +44,7 @@ TEST_F(TerminateTest, GoesInNovasOrder) {
                             "notify shutdown.end",
                             "Instance.save deleted/",
                             "resources.drop",
-                            "resources.delete_allocation",
+                            "allocations.remove",
                             "ConsoleAuthToken.clean_console_auths_for_instance",
                             "cast scheduler delete_instance_info",
                             "Instance.destroy",
