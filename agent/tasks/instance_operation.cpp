@@ -72,33 +72,33 @@ Result<void> InstanceOperation::save(const std::vector<TaskState>& expected) {
     return save_instance(records_.operation_host(), context(), instance_, expected);
 }
 
+/// One part that fails does not stop the others: what is left is healed by audits, and the reason
+/// of the failure is what matters.
 Result<void> InstanceOperation::conclude(const Error& failure) {
     if (call_.on_failure.delete_image)
         guests_.images.remove(context(), call_.argument("image_id").as_string());
-    NOVALET_TRY(conclude_volumes());
-    const auto& moved = call_.argument("migration");
-    if (!call_.request->args.contains("migration") || !moved.is_null()) { // not a rebuild in place
-        NOVALET_TRY(conclude_allocation());
-        NOVALET_TRY(conclude_migration());
+    NOVALET_TRY(
+        or_warn("the volumes of a failed operation could not be given back", conclude_volumes()));
+    const bool in_place = call_.request->args.contains("migration") &&
+                          call_.argument("migration").is_null(); // a rebuild that is no evacuation
+    if (!in_place) {
+        NOVALET_TRY(or_warn("the allocation of a failed operation could not be given back",
+                            conclude_allocation()));
+        NOVALET_TRY(or_warn("the migration of a failed operation could not be ended",
+                            conclude_migration()));
     }
     if (is_not_ours(failure))
         return {};
-    NOVALET_TRY(conclude_vm_state(failure));
+    NOVALET_TRY(or_warn("the state of a server could not be set", conclude_vm_state(failure)));
     if (call_.on_failure.fault)
-        NOVALET_TRY(record_fault(records_.operation_host(), context(), uuid_.str(), failure));
+        NOVALET_TRY(
+            or_warn("a fault could not be recorded",
+                    record_fault(records_.operation_host(), context(), uuid_.str(), failure)));
     tell_failure(failure);
     return {};
 }
 
-/// What Cinder says is logged: the reason of the failure is what matters, and a volume that stays
-/// reserved can be reset.
 Result<void> InstanceOperation::conclude_volumes() {
-    const auto told = [this](const char* what, const Result<void>& result) -> Result<void> {
-        if (!result && waits_for_peer(result.error()))
-            return result;
-        warn(what, result);
-        return {};
-    };
     if (call_.on_failure.roll_detaching) {
         const auto& new_volume = call_.argument("new_volume_id").as_string();
         if (new_volume.empty())
@@ -116,8 +116,7 @@ Result<void> InstanceOperation::conclude_volumes() {
     if (!call_.on_failure.delete_attachment || call_.argument("bdm").is_null())
         return {};
     auto mapping = objects::Object::from_primitive(call_.argument("bdm"));
-    return told("the attachment of a volume could not be given back",
-                volumes_.volumes.forget_attachment(context(), mapping));
+    return volumes_.volumes.forget_attachment(context(), mapping);
 }
 
 Result<void> InstanceOperation::conclude_allocation() {

@@ -36,6 +36,13 @@ bool waits_for_peer(const Error& error) {
     return control_plane_unreachable(error) || hypervisor_unreachable(error);
 }
 
+Result<void> or_warn(const char* what, Result<void> result) {
+    if (!result && waits_for_peer(result.error()))
+        return result;
+    warn(what, result);
+    return {};
+}
+
 Json cached_network_info(const objects::Object& instance) {
     auto parsed = Json::parse(instance.child("info_cache")["network_info"].as_string());
     return parsed && parsed->is_array() ? std::move(*parsed) : Json::array();

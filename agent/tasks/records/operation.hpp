@@ -47,6 +47,10 @@ using TaskState = std::optional<std::string>;
 /// Either of the two: nothing failed, the work is carried on when the peer answers again.
 [[nodiscard]] bool waits_for_peer(const Error& error);
 
+/// For work of several parts: an error that is to be waited out is returned, any other is logged
+/// with `what`, so that the other parts are done.
+[[nodiscard]] Result<void> or_warn(const char* what, Result<void> result);
+
 /// NetworkInfo list of the info cache; empty when there is none.
 [[nodiscard]] Json cached_network_info(const objects::Object& instance);
 

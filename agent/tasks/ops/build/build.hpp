@@ -66,6 +66,7 @@ class BuildInstance final : public Steps<BuildInstance, InstanceOperation> {
     std::optional<Json> known_networks_;
     bool again_ = false;   ///< a step is done a second time
     bool counted_ = false; ///< among the failed builds
+    bool fault_recorded_ = false;
 
     // The state that the journal keeps.
     bool taken_over_ = false; ///< the record says that we build

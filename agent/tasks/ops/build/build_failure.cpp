@@ -52,7 +52,8 @@ Result<void> BuildInstance::conclude(const Error& failure) {
     if (outcome == BuildFailure::Reschedule && others_may_try())
         return reschedule(failure);
     if (outcome == BuildFailure::Abort)
-        NOVALET_TRY(volumes_.volumes.give_up(context(), mappings_));
+        NOVALET_TRY(or_warn("the volumes of a failed build could not be given back",
+                            volumes_.volumes.give_up(context(), mappings_)));
     return into_error(failure);
 }
 
@@ -70,11 +71,9 @@ Result<void> BuildInstance::reschedule(const Error& failure) {
         instance().set("task_state", "scheduling");
         instance().set("power_state", static_cast<int>(hypervisor::PowerState::NoState));
         instance().set("launched_at", nullptr);
-        auto saved = save();
-        if (!saved && waits_for_peer(saved.error()))
-            return saved;
-        warn("the server could not be given back to the scheduler", saved);
-        warn("the allocation could not be removed", books_.allocations.remove(uuid().str()));
+        NOVALET_TRY(or_warn("the server could not be given back to the scheduler", save()));
+        NOVALET_TRY(or_warn("the allocation could not be removed",
+                            books_.allocations.remove(uuid().str())));
         given_back_ = true;
         warn("the journal could not note that a server was given back", checkpoint());
     }
@@ -105,14 +104,15 @@ Result<void> BuildInstance::hand_over(const Error& failure) {
 
 Result<void> BuildInstance::into_error(const Error& failure) {
     // First: who waits for ERROR asks for the reason at once.
-    NOVALET_TRY(record_fault(records_.operation_host(), context(), uuid().str(), failure));
+    if (!fault_recorded_)
+        NOVALET_TRY(
+            or_warn("a fault could not be recorded",
+                    record_fault(records_.operation_host(), context(), uuid().str(), failure)));
+    fault_recorded_ = true;
     clear_host();
     instance().set("vm_state", "error");
     instance().set("task_state", nullptr);
-    auto saved = save();
-    if (!saved && waits_for_peer(saved.error()))
-        return saved;
-    warn("the failed server could not be set to ERROR", saved);
+    NOVALET_TRY(or_warn("the failed server could not be set to ERROR", save()));
     records_.notifier.instance_action(context(), instance(), "create", "error", &failure);
     log::error("build failed", {{"error", failure.text}, {"exception", failure.exception}});
     return books_.allocations.remove(uuid().str());
