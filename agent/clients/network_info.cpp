@@ -1,9 +1,11 @@
-// The NetworkInfo document of an instance: every key as nova-api expects it (reference 06 §1.7).
+// The NetworkInfo document of an instance: every key as nova-api expects it.
 #include "agent/clients/neutron.hpp"
 
 #include "agent/core/log.hpp"
 #include "agent/core/text.hpp"
 #include "agent/core/uuid.hpp"
+
+#include <algorithm>
 
 namespace novalet::clients {
 namespace {
@@ -62,6 +64,30 @@ const Json* find_by_id(const Json& list, const std::string& id) {
         if (item["id"].as_string() == id)
             return &item;
     return nullptr;
+}
+
+std::vector<std::string> ids_of(const Json& list) {
+    std::vector<std::string> ids;
+    for (const auto& item : list.items())
+        ids.push_back(item["id"].as_string());
+    return ids;
+}
+
+void tell_who_left(const Json& cached, const Json& ports, const std::string& instance) {
+    for (const auto& id : ids_of(cached))
+        if (find_by_id(ports, id) == nullptr)
+            log::info("a port is no longer the instance's and leaves its network info",
+                      {{"port", id}, {"instance", instance}});
+}
+
+/// Nova supports no such change, and neither does the guest that has the old kind of card.
+void tell_if_kind_changed(const Json& before, const Json& now) {
+    if (before["vnic_type"].is_string() && before["vnic_type"] != now["vnic_type"])
+        log::error("the vnic_type of a bound port was changed, which is not supported; detach the "
+                   "port, change it and attach it again",
+                   {{"port", now["id"].as_string()},
+                    {"was", before["vnic_type"].as_string()},
+                    {"is", now["vnic_type"].as_string()}});
 }
 
 bool tunneled(const std::string& type) {
@@ -243,30 +269,69 @@ Result<Json> Neutron::info_of(const rpc::Context& context,
     return info;
 }
 
-Result<Json> Neutron::network_info(const rpc::Context& context,
-                                   const NetworkOwner& owner,
-                                   const Json& cached,
-                                   bool adopt_unknown) {
-    NOVALET_ASSIGN(const Json ports, ports_of(context, owner));
+Result<Json> Neutron::info_in_order(const rpc::Context& context,
+                                    const Json& ports,
+                                    const Json& cached,
+                                    const std::vector<std::string>& order) {
     std::vector<std::pair<Json, bool>> listed;
     std::set<std::string> wanted;
-    const auto list = [&](const Json& port, bool preserve_on_delete) {
-        listed.emplace_back(port, preserve_on_delete);
-        wanted.insert(port["network_id"].as_string());
-    };
-    for (const auto& entry : cached.items()) {
-        if (const auto* port = find_by_id(ports, entry["id"].as_string()))
-            list(*port, entry["preserve_on_delete"].as_bool());
-        else
-            log::info("a port is no longer the instance's and leaves its network info",
-                      {{"port", entry["id"].as_string()}, {"instance", owner.instance_uuid}});
+    for (const auto& id : order) {
+        const Json* port = find_by_id(ports, id);
+        if (port == nullptr)
+            continue;
+        const Json* before = find_by_id(cached, id);
+        listed.emplace_back(*port, before != nullptr && (*before)["preserve_on_delete"].as_bool());
+        wanted.insert((*port)["network_id"].as_string());
     }
-    if (adopt_unknown)
-        for (const auto& port : ports.items())
-            if (find_by_id(cached, port["id"].as_string()) == nullptr)
-                list(port, false);
     NOVALET_ASSIGN(const auto known, networks(context, As::Agent, wanted));
-    return info_of(context, listed, known);
+    NOVALET_ASSIGN(Json info, info_of(context, listed, known));
+    for (const auto& vif : info.items())
+        if (const Json* before = find_by_id(cached, vif["id"].as_string()))
+            tell_if_kind_changed(*before, vif);
+    return info;
+}
+
+Result<Json>
+Neutron::network_info(const rpc::Context& context, const NetworkOwner& owner, const Json& cached) {
+    NOVALET_ASSIGN(const Json ports, ports_of(context, owner));
+    tell_who_left(cached, ports, owner.instance_uuid);
+    return info_in_order(context, ports, cached, ids_of(cached));
+}
+
+Result<Json> Neutron::network_info_with(const rpc::Context& context,
+                                        const NetworkOwner& owner,
+                                        const Json& cached,
+                                        const std::string& port_id) {
+    NOVALET_ASSIGN(const Json ports, ports_of(context, owner));
+    if (cached.empty())
+        return Json::array();
+    NOVALET_ASSIGN(Json refreshed, info_in_order(context, ports, cached, {port_id}));
+    Json info = Json::array();
+    for (const auto& vif : cached.items())
+        if (vif["id"].as_string() != port_id)
+            info.push_back(vif);
+        else if (!refreshed.empty())
+            info.push_back(refreshed.items().front());
+    if (refreshed.empty())
+        log::info("a port is no longer the instance's and leaves its network info",
+                  {{"port", port_id}, {"instance", owner.instance_uuid}});
+    else if (find_by_id(cached, port_id) == nullptr)
+        info.push_back(refreshed.items().front());
+    return info;
+}
+
+Result<Json> Neutron::whole_network_info(const rpc::Context& context,
+                                         const NetworkOwner& owner,
+                                         const Json& cached,
+                                         const std::vector<std::string>& recorded) {
+    NOVALET_ASSIGN(const Json ports, ports_of(context, owner));
+    tell_who_left(cached, ports, owner.instance_uuid);
+    std::vector<std::string> order;
+    for (const auto& ids : {recorded, ids_of(cached), ids_of(ports)})
+        for (const auto& id : ids)
+            if (std::find(order.begin(), order.end(), id) == order.end())
+                order.push_back(id);
+    return info_in_order(context, ports, cached, order);
 }
 
 } // namespace novalet::clients

@@ -1,6 +1,6 @@
 // What all of Neutron's verbs stand on, and ports let go or bound anew. Allocation is in
-// neutron_allocation.cpp, the NetworkInfo document in network_info.cpp.
-#include "agent/clients/neutron.hpp"
+// neutron_allocation.cpp and neutron_wishes.cpp, the NetworkInfo document in network_info.cpp.
+#include "agent/clients/neutron_allocation.hpp"
 
 #include "agent/core/log.hpp"
 #include "agent/core/text.hpp"
@@ -13,7 +13,7 @@ namespace {
 
 constexpr Seconds extension_lifetime{600};
 
-/// Keys of binding:profile that a host left there (reference 06 §1.3).
+/// Keys of binding:profile that a host left there.
 constexpr std::array host_profile_keys{"pci_vendor_info",
                                        "pci_slot",
                                        "allocation",
@@ -178,30 +178,37 @@ Result<void> Neutron::unbind(const rpc::Context& context, const std::string& id)
         if (!external_dns)
             changes.set("dns_name", "");
     }
+    // First: a port that is unbound is not found again by who repeats this.
+    Result<void> cleared;
+    if (external_dns)
+        cleared = clear_dns_name(context, id);
     const auto updated = update_port(context, As::Agent, id, std::move(changes));
-    if (!updated && updated.error().code == Code::NotFound)
-        return {};
-    if (!updated)
+    if (!updated && updated.error().code != Code::NotFound)
         return Failure(updated.error());
-    return external_dns ? clear_dns_name(context, id) : Result<void>();
+    return cleared;
 }
 
-Result<void> Neutron::deallocate(const rpc::Context& context,
-                                 const NetworkOwner& owner,
-                                 const std::set<std::string>& keep) {
+Result<std::set<std::string>> Neutron::deallocate(const rpc::Context& context,
+                                                  const NetworkOwner& owner,
+                                                  const std::set<std::string>& keep) {
     if (!is_uuid(owner.instance_uuid)) // an empty id would mean all ports that nobody uses
         return fail(Code::Internal, cat("'", owner.instance_uuid, "' is no uuid of an instance"));
     NOVALET_ASSIGN(const Json body,
                    get(context, As::User, "/ports" + query({{"device_id", owner.instance_uuid}})));
     Result<void> done;
+    std::set<std::string> still_bound;
     for (const auto& port : body["ports"].items()) {
         const auto& id = port["id"].as_string();
         if (keep.contains(id)) {
-            if (const auto freed = unbind(context, id); !freed)
-                log::error("a port of the user could not be unbound from its deleted instance",
-                           {{"port", id},
-                            {"instance", owner.instance_uuid},
-                            {"error", freed.error().text}});
+            auto freed = unbind(context, id);
+            if (freed)
+                continue;
+            still_bound.insert(id);
+            log::error(
+                "a port of the user could not be unbound from its deleted instance",
+                {{"port", id}, {"instance", owner.instance_uuid}, {"error", freed.error().text}});
+            if (done && effect_unknown(freed.error()))
+                done = std::move(freed);
             continue;
         }
         auto removed = delete_port(context, id);
@@ -212,7 +219,9 @@ Result<void> Neutron::deallocate(const rpc::Context& context,
         if (!removed && done) // the others are tried all the same
             done = std::move(removed);
     }
-    return done;
+    if (!done)
+        return Failure(done.error());
+    return still_bound;
 }
 
 Result<void> Neutron::bind_to_host(const rpc::Context& context, const NetworkOwner& owner) {
@@ -230,7 +239,16 @@ Result<void> Neutron::bind_to_host(const rpc::Context& context, const NetworkOwn
             profile.erase("migrating_to");
             changes.set("binding:profile", std::move(profile));
         }
-        NOVALET_TRY(update_port(context, As::Agent, port["id"].as_string(), std::move(changes)));
+        log::info("a port is bound to this host",
+                  {{"port", port["id"].as_string()},
+                   {"instance", owner.instance_uuid},
+                   {"was_on", port["binding:host_id"].as_string()},
+                   {"vif_type", vif_type}});
+        NOVALET_ASSIGN(const Json bound,
+                       update_port(context, As::Agent, port["id"].as_string(), std::move(changes)));
+        if (badly_bound(bound))
+            log::error("a port cannot be bound to this host; is its L2 agent alive?",
+                       {{"port", port["id"].as_string()}, {"instance", owner.instance_uuid}});
     }
     return {};
 }

@@ -1,6 +1,6 @@
 #pragma once
 // Neutron: ports of an instance made, bound, read and removed, and the NetworkInfo document of the
-// info cache (reference 06 §1).
+// info cache.
 #include "agent/clients/keystone.hpp"
 
 #include <functional>
@@ -37,6 +37,8 @@ struct NetworkWish {
 class PortRecords {
   public:
     virtual ~PortRecords() = default;
+    /// Ports that have a record, each with its tag (null = none).
+    [[nodiscard]] virtual Result<std::map<std::string, Json>> taken() = 0;
     [[nodiscard]] virtual Result<void>
     port_taken(const std::string& port_id, const std::string& mac, const Json& tag) = 0;
     /// The record of port_taken is of no use: the allocation failed later.
@@ -60,23 +62,38 @@ class Neutron {
     /// list of these ports in the order asked for. `wishes` empty: the project's only network, or
     /// none. On failure what was made is removed and what was taken is free again. Errors carry
     /// Nova's exception names.
+    /// For a server that is being built: what an attempt that ended abruptly made for it is looked
+    /// for first and taken, so that a repeat does what is missing, and further ports that Nova made
+    /// for it on the same networks are removed. When `records` cannot be reached (MessagingTimeout,
+    /// MessageDeliveryFailure) nothing is undone: a repeat goes on from there.
     [[nodiscard]] Result<Json> allocate(const rpc::Context& context,
                                         const NetworkOwner& owner,
                                         const std::vector<NetworkWish>& wishes,
                                         const std::vector<std::string>& security_groups,
                                         PortRecords& records);
-    /// Ports of the instance deleted, those of `keep` (the user's own) unbound. All are tried; the
-    /// error is that of the first port that could not be deleted. A port that could not be unbound
-    /// is logged: it does not keep the instance.
-    [[nodiscard]] Result<void> deallocate(const rpc::Context& context,
-                                          const NetworkOwner& owner,
-                                          const std::set<std::string>& keep);
-    /// The list built anew from Neutron's ports; order and preserve_on_delete follow `cached`.
-    /// Ports unknown to `cached` are left out unless `adopt_unknown`.
-    [[nodiscard]] Result<Json> network_info(const rpc::Context& context,
-                                            const NetworkOwner& owner,
-                                            const Json& cached,
-                                            bool adopt_unknown);
+    /// Ports of the instance deleted, those of `keep` (the user's own) unbound; can be repeated.
+    /// All are tried; the error is that of the first port that could not be deleted, or of which
+    /// Neutron did not say whether it is unbound. A port that Neutron refused to unbind is logged
+    /// and given back: it does not keep the instance.
+    [[nodiscard]] Result<std::set<std::string>> deallocate(const rpc::Context& context,
+                                                           const NetworkOwner& owner,
+                                                           const std::set<std::string>& keep);
+    /// The list built anew from Neutron for the ports of `cached` in their order; those that are no
+    /// longer the instance's leave it. preserve_on_delete is always that of `cached`.
+    [[nodiscard]] Result<Json>
+    network_info(const rpc::Context& context, const NetworkOwner& owner, const Json& cached);
+    /// `cached` with one port anew: in its place, at the end, or not at all. An empty list stays
+    /// empty, as Nova's does.
+    [[nodiscard]] Result<Json> network_info_with(const rpc::Context& context,
+                                                 const NetworkOwner& owner,
+                                                 const Json& cached,
+                                                 const std::string& port_id);
+    /// The list of all ports that Neutron has for the instance (Nova's force_refresh): in the order
+    /// of `recorded`, then of `cached`, then of Neutron.
+    [[nodiscard]] Result<Json> whole_network_info(const rpc::Context& context,
+                                                  const NetworkOwner& owner,
+                                                  const Json& cached,
+                                                  const std::vector<std::string>& recorded);
     /// Every port of the instance that is bound elsewhere, or badly, is bound to this host.
     [[nodiscard]] Result<void> bind_to_host(const rpc::Context& context, const NetworkOwner& owner);
 
@@ -101,6 +118,10 @@ class Neutron {
 
     // network_info.cpp
     [[nodiscard]] Result<Json> ports_of(const rpc::Context& context, const NetworkOwner& owner);
+    [[nodiscard]] Result<Json> info_in_order(const rpc::Context& context,
+                                             const Json& ports,
+                                             const Json& cached,
+                                             const std::vector<std::string>& order);
     [[nodiscard]] Result<Json> info_of(const rpc::Context& context,
                                        const std::vector<std::pair<Json, bool>>& ports,
                                        const NetworksById& networks);

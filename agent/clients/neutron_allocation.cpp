@@ -1,6 +1,7 @@
-// The ports of a server or of one attached interface: looked at, made, bound, or all undone
-// (reference 06 §1.2, nova.network.neutron.API.allocate_for_instance).
-#include "agent/clients/neutron.hpp"
+// The ports of a server: made, taken, bound, or all undone
+// (nova.network.neutron.API.allocate_for_instance).
+#include "agent/clients/neutron_allocation.hpp"
+
 #include "agent/core/log.hpp"
 #include "agent/core/text.hpp"
 #include "agent/core/uuid.hpp"
@@ -11,25 +12,6 @@ namespace novalet::clients {
 namespace {
 
 constexpr Seconds longest_pause{30};
-
-Failure port_not_found(const std::string& id) {
-    return fail_as("PortNotFound", Code::NotFound, cat("Port id ", id, " could not be found."));
-}
-
-Failure binding_failed(const std::string& id, const std::string& host) {
-    return fail_as("PortBindingFailed",
-                   Code::Conflict,
-                   cat("Binding failed for port ",
-                       id,
-                       ", please check neutron logs for more information (is an L2 agent alive on "
-                       "host '",
-                       host,
-                       "'?)."));
-}
-
-bool badly_bound(const Json& port) {
-    return port["binding:vif_type"].as_string() == "binding_failed";
-}
 
 Failure cannot_apply_groups(const Json& network) {
     return fail_as("SecurityGroupCannotBeApplied",
@@ -68,8 +50,15 @@ Error create_error(const HttpResponse& response, const NetworkWish& wish) {
     return neutron_error("new port on network " + wish.network_id, response, false);
 }
 
+/// The message bus or the conductor did not answer: the work is started over when they do.
+bool records_unreachable(const Error& error) {
+    return error.exception == "MessagingTimeout" || error.exception == "MessageDeliveryFailure";
+}
+
 /// Whether the same call may go well later.
 bool may_pass(const Error& error) {
+    if (records_unreachable(error))
+        return false;
     return error.code == Code::Unavailable || error.code == Code::Timeout ||
            error.code == Code::Conflict || error.code == Code::ResourceExhausted ||
            error.code == Code::Remote;
@@ -77,285 +66,87 @@ bool may_pass(const Error& error) {
 
 } // namespace
 
-/// One attempt.
-class Neutron::Allocation {
-  public:
-    Allocation(Neutron& neutron,
-               const rpc::Context& context,
-               const NetworkOwner& owner,
-               PortRecords& records)
-        : neutron_(neutron), context_(context), owner_(owner), records_(records) {}
-
-    Result<Json> run(std::vector<NetworkWish> wishes, const std::vector<std::string>& groups) {
-        auto info = attempt(std::move(wishes), groups);
-        if (!info)
-            undo();
-        return info;
-    }
-
-  private:
-    /// One port on its way.
-    struct Step {
-        NetworkWish wish;
-        Json port;             ///< as Neutron told last
-        bool touched = false;  ///< bound, or tried
-        bool recorded = false; ///< has a VirtualInterface
-        [[nodiscard]] bool ours() const { return wish.port_id.empty(); }
-        [[nodiscard]] const std::string& id() const { return port["id"].as_string(); }
-    };
-
-    Result<Json> attempt(std::vector<NetworkWish> wishes, const std::vector<std::string>& groups);
-    Result<Json> requested_port(const std::string& id);
-    Result<void> look_at_ports(std::vector<NetworkWish> wishes);
-    Result<void> look_at_networks(bool nothing_asked, bool automatic);
-    Result<void> choose_network(bool nothing_asked, bool automatic);
-    Result<Json> automatic_network();
-    Result<void> check_external() const;
-    Result<std::vector<std::string>> group_ids(const std::vector<std::string>& names);
-    Result<void> create(Step& step, const std::vector<std::string>& groups);
-    Result<void> bind(Step& step);
-    Result<bool> wants_bandwidth(const Json& port);
-    Result<Json> providers_of(const Json& port);
-    Result<void> name_in_external_dns(const Step& step);
-    void undo();
-
-    Neutron& neutron_;
-    const rpc::Context& context_;
-    const NetworkOwner& owner_;
-    PortRecords& records_;
-    std::vector<Step> steps_;
-    NetworksById networks_;
-};
-
-/// A port that the user brought: it must be free and of the same project.
-Result<Json> Neutron::Allocation::requested_port(const std::string& id) {
-    if (!is_uuid(id))
-        return port_not_found(id);
-    auto body = neutron_.get(context_, As::Agent, "/ports/" + id);
-    if (!body && body.error().code == Code::NotFound)
-        return port_not_found(id);
-    if (!body)
-        return Failure(body.error());
-    Json port = std::move(body->member("port"));
-    if (port["tenant_id"].as_string() != owner_.project_id)
-        return fail_as("PortNotUsable",
-                       Code::InvalidArgument,
-                       cat("Port ", id, " not usable for instance ", owner_.instance_uuid, "."));
-    // A port that is this instance's already was left so by an attempt that ended abruptly.
-    const auto& user = port["device_id"].as_string();
-    if (!user.empty() && user != owner_.instance_uuid)
-        return fail_as("PortInUse", Code::Conflict, cat("Port ", id, " is still in use."));
-    const auto& dns_name = port["dns_name"].as_string();
-    if (!dns_name.empty() && dns_name != owner_.hostname)
-        return fail_as("PortNotUsableDNS",
-                       Code::InvalidArgument,
-                       cat("Port ",
-                           id,
-                           " not usable for instance ",
-                           owner_.instance_uuid,
-                           ". Value ",
-                           dns_name,
-                           " assigned to dns_name attribute does not match instance's hostname ",
-                           owner_.hostname));
-    if (badly_bound(port))
-        return binding_failed(id, port["binding:host_id"].as_string());
-    return port;
+Failure binding_failed(const std::string& id, const std::string& host) {
+    return fail_as("PortBindingFailed",
+                   Code::Conflict,
+                   cat("Binding failed for port ",
+                       id,
+                       ", please check neutron logs for more information (is an L2 agent alive on "
+                       "host '",
+                       host,
+                       "'?)."));
 }
 
-Result<void> Neutron::Allocation::look_at_ports(std::vector<NetworkWish> wishes) {
-    for (auto& wish : wishes) {
-        Step step{std::move(wish), {}};
-        if (!step.ours()) {
-            NOVALET_ASSIGN(step.port, requested_port(step.wish.port_id));
-            step.wish.network_id = step.port["network_id"].as_string();
-        }
-        steps_.push_back(std::move(step));
-    }
-    return {};
+bool badly_bound(const Json& port) {
+    return port["binding:vif_type"].as_string() == "binding_failed";
 }
 
-/// The project's network, made by Neutron when there is none ("get me a network").
-Result<Json> Neutron::Allocation::automatic_network() {
-    const auto unable = [&] {
-        return fail_as(
-            "UnableToAutoAllocateNetwork",
-            Code::InvalidArgument,
-            cat("Unable to automatically allocate a network for project ", owner_.project_id));
-    };
-    const auto topology = neutron_.get(
-        context_, As::User, "/auto-allocated-topology/" + percent_encode(owner_.project_id));
-    if (!topology && topology.error().code == Code::Conflict)
-        return unable();
-    if (!topology)
-        return Failure(topology.error());
-    const auto& id = (*topology)["auto_allocated_topology"]["id"].as_string();
-    auto body = neutron_.get(context_, As::User, "/networks/" + percent_encode(id));
-    if (!body && body.error().code == Code::NotFound)
-        return unable();
-    if (!body)
-        return Failure(body.error());
-    return std::move(body->member("network"));
+bool effect_unknown(const Error& error) {
+    return error.code == Code::Timeout || error.code == Code::Unavailable;
 }
 
-/// Without a network asked for: the project's only one.
-Result<void> Neutron::Allocation::choose_network(bool nothing_asked, bool automatic) {
-    std::vector<std::pair<std::string, std::string>> own{{"tenant_id", owner_.project_id},
-                                                         {"shared", "False"}};
-    if (automatic) // one that is being made is not up yet
-        own.emplace_back("admin_state_up", "True");
-    for (const std::string& parameters : {query(own), query({{"shared", "True"}})}) {
-        NOVALET_ASSIGN(const Json body, neutron_.get(context_, As::User, "/networks" + parameters));
-        for (const auto& network : body["networks"].items())
-            networks_[network["id"].as_string()] = network;
-    }
-    if (networks_.empty() && automatic) {
-        NOVALET_ASSIGN(Json made, automatic_network());
-        const std::string id = made["id"].as_string();
-        networks_[id] = std::move(made);
-    }
-    if (networks_.empty() && nothing_asked)
-        return {};
-    if (networks_.empty())
-        return fail_as("InterfaceAttachFailedNoNetwork",
-                       Code::NotFound,
-                       cat("No specific network was requested and none are available for project '",
-                           owner_.project_id,
-                           "'."));
-    if (networks_.size() > 1)
-        return fail_as("NetworkAmbiguous",
-                       Code::InvalidArgument,
-                       "Multiple possible networks found, use a Network ID to be more specific.");
-    Step step;
-    step.wish.network_id = networks_.begin()->first;
-    steps_.push_back(std::move(step));
-    return {};
-}
-
-Result<void> Neutron::Allocation::look_at_networks(bool nothing_asked, bool automatic) {
-    std::set<std::string> asked;
-    for (const auto& step : steps_)
-        asked.insert(step.wish.network_id);
-    if (asked.empty()) {
-        NOVALET_TRY(choose_network(nothing_asked, automatic));
-        return check_external();
-    }
-    NOVALET_ASSIGN(networks_, neutron_.networks(context_, As::User, asked));
-    NOVALET_TRY(check_external());
-    std::set<std::string> unseen; // of ports that somebody else made for the project
-    for (const auto& step : steps_) {
-        const auto& id = step.wish.network_id;
-        if (networks_.contains(id))
-            continue;
-        if (step.ours())
-            return fail_as(
-                "NetworkNotFound", Code::NotFound, cat("Network ", id, " could not be found."));
-        unseen.insert(id);
-    }
-    NOVALET_ASSIGN(auto others, neutron_.networks(context_, As::Agent, unseen));
-    networks_.merge(others);
-    return {};
-}
-
-/// Nova's default policy: only an administrator plugs into external networks that are not shared.
-Result<void> Neutron::Allocation::check_external() const {
-    if (context_.keys()["is_admin"].as_bool())
-        return {};
-    for (const auto& [id, network] : networks_)
-        if (network["router:external"].as_bool() && !network["shared"].as_bool())
-            return fail_as(
-                "ExternalNetworkAttachForbidden",
-                Code::Unauthorized,
-                cat("It is not allowed to create an interface on external network ", id));
-    return {};
-}
-
-/// Names or ids → ids; "default" alone leaves the choice to Neutron.
-Result<std::vector<std::string>>
-Neutron::Allocation::group_ids(const std::vector<std::string>& names) {
-    std::vector<std::string> ids;
-    if (names.empty() || (names.size() == 1 && names.front() == "default"))
-        return ids;
-    std::multimap<std::string, std::string> by_name;
-    std::set<std::string> known;
-    const auto read = [&](const char* name, const std::string& value) -> Result<void> {
-        NOVALET_ASSIGN(
-            const Json body,
-            neutron_.get(context_,
-                         As::User,
-                         "/security-groups" +
-                             query({{"fields", "id"}, {"fields", "name"}, {name, value}})));
-        for (const auto& group : body["security_groups"].items())
-            if (known.insert(group["id"].as_string()).second)
-                by_name.emplace(group["name"].as_string(), group["id"].as_string());
-        return {};
-    };
-    const auto is_known = [&](const std::string& name) {
-        return known.contains(name) || by_name.contains(name);
-    };
-    NOVALET_TRY(read("tenant_id", owner_.project_id));
-    if (!std::all_of(names.begin(), names.end(), is_known)) {
-        NOVALET_ASSIGN(const bool shared,
-                       neutron_.has_extension(context_, "security-groups-shared-filtering"));
-        if (shared)
-            NOVALET_TRY(read("shared", "True"));
-    }
-    for (const auto& name : names) {
-        if (known.contains(name)) { // an id is unique, a name need not be
-            ids.push_back(name);
-            continue;
-        }
-        const auto found = by_name.equal_range(name);
-        if (found.first == found.second)
-            return fail_as("SecurityGroupNotFound",
-                           Code::NotFound,
-                           cat("Security group ", name, " not found."));
-        if (std::next(found.first) != found.second)
-            return fail_as("NoUniqueMatch",
-                           Code::Conflict,
-                           cat("Multiple security groups found matching '",
-                               name,
-                               "'. Use an ID to be more specific."));
-        ids.push_back(found.first->second);
-    }
-    return ids;
-}
-
-Result<bool> Neutron::Allocation::wants_bandwidth(const Json& port) {
-    const Json& wanted = port["resource_request"];
-    if (wanted.empty())
+/// A port that Nova made for this server, and that none of the steps has: it gives its ports no
+/// name, and no owner before they are bound.
+bool Neutron::Allocation::is_left_over(const Json& port) const {
+    const auto& id = port["id"].as_string();
+    const auto& used_by = port["device_owner"].as_string();
+    if (port["device_id"].as_string() != owner_.instance_uuid ||
+        !port["name"].as_string().empty() || (!used_by.empty() && !used_by.starts_with("compute:")))
         return false;
-    NOVALET_ASSIGN(const bool groups,
-                   neutron_.has_extension(context_, "port-resource-request-groups"));
-    return !groups || !wanted["request_groups"].empty();
+    return std::none_of(steps_.begin(), steps_.end(), [&](const Step& step) {
+        return step.id() == id || step.wish.port_id == id;
+    });
 }
 
-/// binding:profile.allocation: who provides the bandwidth that the port asks for.
-Result<Json> Neutron::Allocation::providers_of(const Json& port) {
-    const auto provider = [&](const std::string& requester) -> Result<std::string> {
-        const auto found = owner_.providers.find(requester);
-        if (found == owner_.providers.end())
-            return fail_as(
-                "PortUpdateFailed",
-                Code::Unsupported,
-                cat("Port update failed for port ",
-                    port["id"].as_string(),
-                    ": it asks for bandwidth, but the request names no resource provider "
-                    "for '",
-                    requester,
-                    "'"));
-        return found->second;
+/// Whether the port is what this step would make.
+bool Neutron::Allocation::fits(const Step& step, const Json& port) const {
+    if (port["network_id"].as_string() != step.wish.network_id || !is_left_over(port))
+        return false;
+    const auto& addresses = port["fixed_ips"].items();
+    return step.wish.fixed_ip.empty() ||
+           std::any_of(addresses.begin(), addresses.end(), [&](const Json& one) {
+               return one["ip_address"].as_string() == step.wish.fixed_ip;
+           });
+}
+
+Result<void> Neutron::Allocation::take_what_is_there() {
+    const bool makes =
+        std::any_of(steps_.begin(), steps_.end(), [](const Step& step) { return step.ours(); });
+    bool began =
+        std::any_of(steps_.begin(), steps_.end(), [](const Step& step) { return step.touched; });
+    Json ports = Json::array();
+    if (makes) {
+        NOVALET_ASSIGN(ports, neutron_.ports_of(context_, owner_));
+        for (const auto& port : ports.items())
+            began = began || is_left_over(port);
+    }
+    if (!began)
+        return {};
+    log::info("an allocation of ports that ended early is carried on with",
+              {{"instance", owner_.instance_uuid}});
+    NOVALET_ASSIGN(const auto recorded, records_.taken());
+    const auto take = [&](bool with_address, bool with_record) {
+        for (auto& step : steps_) {
+            if (!step.ours() || !step.port.is_null() || step.wish.fixed_ip.empty() == with_address)
+                continue;
+            for (const auto& port : ports.items()) {
+                const auto record = recorded.find(port["id"].as_string());
+                if ((record != recorded.end()) != with_record || !fits(step, port) ||
+                    (with_record && !(record->second == step.wish.tag)))
+                    continue;
+                step.port = port;
+                step.touched = true;
+                break;
+            }
+        }
     };
-    const auto& groups = port["resource_request"]["request_groups"].items();
-    if (groups.empty()) {
-        NOVALET_ASSIGN(const auto uuid, provider(port["id"].as_string()));
-        return Json(uuid);
-    }
-    Json out = Json::object();
-    for (const auto& group : groups) {
-        NOVALET_ASSIGN(const auto uuid, provider(group["id"].as_string()));
-        out.set(group["id"].as_string(), uuid);
-    }
-    return out;
+    // The particular first: an address that was asked for, a tag that is recorded.
+    for (const bool with_address : {true, false})
+        for (const bool with_record : {true, false})
+            take(with_address, with_record);
+    for (auto& step : steps_)
+        step.recorded = !step.port.is_null() && recorded.contains(step.id());
+    return {};
 }
 
 Result<void> Neutron::Allocation::create(Step& step, const std::vector<std::string>& groups) {
@@ -363,8 +154,24 @@ Result<void> Neutron::Allocation::create(Step& step, const std::vector<std::stri
     if (network["port_security_enabled"].as_bool(true) ? network["subnets"].empty()
                                                        : !groups.empty())
         return cannot_apply_groups(network);
-    if (!step.ours())
+    if (!step.ours() || !step.port.is_null())
         return {};
+    NOVALET_TRY(post(step, groups)); // from here on undo() deletes it
+    NOVALET_ASSIGN(const bool bandwidth, wants_bandwidth(step.port));
+    if (bandwidth)
+        return fail_as("NetworksWithQoSPolicyNotSupported",
+                       Code::Unsupported,
+                       cat("Using networks with QoS policy is not supported for instance ",
+                           owner_.instance_uuid,
+                           ". (Network ID is ",
+                           step.wish.network_id,
+                           ")"));
+    if (badly_bound(step.port))
+        return binding_failed(step.id(), owner_.host);
+    return {};
+}
+
+Result<void> Neutron::Allocation::post(Step& step, const std::vector<std::string>& groups) {
     Json port = Json::object();
     port.set("device_id", owner_.instance_uuid);
     port.set("network_id", step.wish.network_id);
@@ -381,55 +188,82 @@ Result<void> Neutron::Allocation::create(Step& step, const std::vector<std::stri
     call.method = "POST";
     call.path = "/ports";
     call.body.set("port", std::move(port));
-    NOVALET_ASSIGN(const auto response, neutron_.send(context_, As::User, std::move(call)));
-    if (!response.ok())
-        return Failure(create_error(response, step.wish));
-    NOVALET_ASSIGN(Json body, Json::parse(response.body));
-    step.port = std::move(body.member("port")); // from here on undo() deletes it
-    NOVALET_ASSIGN(const bool bandwidth, wants_bandwidth(step.port));
-    if (bandwidth)
-        return fail_as("NetworksWithQoSPolicyNotSupported",
-                       Code::Unsupported,
-                       cat("Using networks with QoS policy is not supported for instance ",
-                           owner_.instance_uuid,
-                           ". (Network ID is ",
-                           step.wish.network_id,
-                           ")"));
-    if (badly_bound(step.port))
-        return binding_failed(step.id(), owner_.host);
-    return {};
+    const auto response = neutron_.send(context_, As::User, std::move(call));
+    if (response && response->ok()) {
+        NOVALET_ASSIGN(Json body, Json::parse(response->body));
+        step.port = std::move(body.member("port"));
+        return {};
+    }
+    Error error = response ? create_error(*response, step.wish) : response.error();
+    if (effect_unknown(error))
+        if (const auto made = made_without_an_answer(step); made && *made)
+            return {};
+    return Failure(std::move(error));
 }
 
-Result<void> Neutron::Allocation::bind(Step& step) {
+/// The port may be there although nobody said so.
+Result<bool> Neutron::Allocation::made_without_an_answer(Step& step) {
+    unanswered_ = true;
+    NOVALET_ASSIGN(const Json ports, neutron_.ports_of(context_, owner_));
+    for (const auto& port : ports.items())
+        if (fits(step, port)) {
+            log::info("Neutron made a port without an answer; it is taken",
+                      {{"port", port["id"].as_string()}, {"instance", owner_.instance_uuid}});
+            step.port = port;
+            return true;
+        }
+    return false;
+}
+
+/// What one that was bound by an attempt that ended abruptly needs no more.
+bool Neutron::Allocation::is_bound_here(const Step& step) const {
+    const auto& type = step.port["binding:vif_type"].as_string();
+    return step.port["device_id"].as_string() == owner_.instance_uuid &&
+           step.port["device_owner"].as_string() == "compute:" + owner_.availability_zone &&
+           step.port["binding:host_id"].as_string() == owner_.host && !type.empty() &&
+           type != "unbound" && !badly_bound(step.port) && step.port["resource_request"].empty();
+}
+
+Result<Json> Neutron::Allocation::binding_of(const Step& step) {
     Json changes = Json::object();
     changes.set("device_id", owner_.instance_uuid);
     changes.set("device_owner", "compute:" + owner_.availability_zone);
     changes.set("binding:host_id", owner_.host);
-    if (!step.ours()) {
-        Json profile = step.port["binding:profile"];
-        NOVALET_ASSIGN(const bool bandwidth, wants_bandwidth(step.port));
-        if (bandwidth) {
-            NOVALET_ASSIGN(Json allocation, providers_of(step.port));
-            profile.set("allocation", std::move(allocation));
-        }
-        if (!profile.empty())
-            changes.set("binding:profile", std::move(profile));
+    if (step.ours())
+        return changes;
+    Json profile = step.port["binding:profile"];
+    NOVALET_ASSIGN(const bool bandwidth, wants_bandwidth(step.port));
+    if (bandwidth) {
+        NOVALET_ASSIGN(Json allocation, providers_of(step.port));
+        profile.set("allocation", std::move(allocation));
     }
+    if (!profile.empty())
+        changes.set("binding:profile", std::move(profile));
+    return changes;
+}
+
+Result<void> Neutron::Allocation::bind(Step& step) {
     NOVALET_ASSIGN(const bool dns, neutron_.has_extension(context_, "dns-integration"));
     const bool external_dns =
         dns && !networks_[step.wish.network_id]["dns_domain"].as_string().empty();
-    if (dns && !external_dns)
-        changes.set("dns_name", owner_.hostname);
-    step.touched = true;
-    NOVALET_ASSIGN(Json bound,
-                   neutron_.update_port(context_, As::Agent, step.id(), std::move(changes)));
-    if (badly_bound(bound))
-        return binding_failed(step.id(), owner_.host);
-    step.port = std::move(bound);
-    NOVALET_TRY(
-        records_.port_taken(step.id(), step.port["mac_address"].as_string(), step.wish.tag));
+    if (!is_bound_here(step)) {
+        NOVALET_ASSIGN(Json changes, binding_of(step));
+        if (dns && !external_dns)
+            changes.set("dns_name", owner_.hostname);
+        step.touched = true;
+        NOVALET_ASSIGN(Json bound,
+                       neutron_.update_port(context_, As::Agent, step.id(), std::move(changes)));
+        if (badly_bound(bound))
+            return binding_failed(step.id(), owner_.host);
+        step.port = std::move(bound);
+    }
+    if (!step.recorded)
+        NOVALET_TRY(
+            records_.port_taken(step.id(), step.port["mac_address"].as_string(), step.wish.tag));
     step.recorded = true;
-    return external_dns ? name_in_external_dns(step) : Result<void>();
+    if (external_dns && step.port["dns_name"].as_string() != owner_.hostname)
+        return name_in_external_dns(step);
+    return {};
 }
 
 /// The record is in the user's own zone, so the user's token sets the name, in a step of its own.
@@ -461,6 +295,7 @@ Result<Json> Neutron::Allocation::attempt(std::vector<NetworkWish> wishes,
     if (steps_.empty())
         return Json::array();
     NOVALET_ASSIGN(const auto ids, group_ids(groups));
+    NOVALET_TRY(take_what_is_there());
     for (auto& step : steps_)
         NOVALET_TRY(create(step, ids));
     for (auto& step : steps_)
@@ -472,7 +307,30 @@ Result<Json> Neutron::Allocation::attempt(std::vector<NetworkWish> wishes,
         for (const auto& port : ports.items())
             if (port["id"].as_string() == step.id())
                 handled.emplace_back(port, !step.ours());
+    remove_left_over(ports);
     return neutron_.info_of(context_, handled, networks_);
+}
+
+/// Ports that an earlier attempt made and that nobody needs; the next heal would give the guest a
+/// card for each of them.
+void Neutron::Allocation::remove_left_over(const Json& ports) {
+    for (const auto& port : ports.items()) {
+        const bool asked = std::any_of(steps_.begin(), steps_.end(), [&](const Step& step) {
+            return step.ours() && step.wish.network_id == port["network_id"].as_string();
+        });
+        if (!asked || !is_left_over(port))
+            continue;
+        const auto& id = port["id"].as_string();
+        log::warning("a port that an earlier attempt made is not needed and is removed",
+                     {{"port", id}, {"instance", owner_.instance_uuid}});
+        auto gone = neutron_.delete_port(context_, id);
+        if (gone)
+            gone = records_.port_given_back(id);
+        if (!gone)
+            log::error(
+                "left over from an earlier network allocation",
+                {{"port", id}, {"instance", owner_.instance_uuid}, {"error", gone.error().text}});
+    }
 }
 
 void Neutron::Allocation::undo() {
@@ -492,6 +350,21 @@ void Neutron::Allocation::undo() {
         if (!step.ours() && step.touched)
             note(step, "binding", neutron_.unbind(context_, step.id()));
     }
+    if (!unanswered_)
+        return;
+    const auto ports = neutron_.ports_of(context_, owner_);
+    if (ports)
+        return remove_left_over(*ports);
+    log::error("whether a failed network allocation left a port cannot be told",
+               {{"instance", owner_.instance_uuid}, {"error", ports.error().text}});
+}
+
+Result<Json> Neutron::Allocation::run(std::vector<NetworkWish> wishes,
+                                      const std::vector<std::string>& groups) {
+    auto info = attempt(std::move(wishes), groups);
+    if (!info && !records_unreachable(info.error()))
+        undo();
+    return info;
 }
 
 Result<Json> Neutron::allocate(const rpc::Context& context,

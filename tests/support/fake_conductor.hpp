@@ -69,6 +69,27 @@ class FakeConductor final : public rpc::Caller {
         const std::lock_guard lock(mutex_);
         mappings_[uuid] = std::move(primitives);
     }
+    /// Ports that have a VirtualInterface of this server, oldest record first.
+    [[nodiscard]] std::vector<std::string> recorded_ports(const std::string& uuid) const {
+        const std::lock_guard lock(mutex_);
+        std::vector<std::string> out;
+        for (const auto& [id, record] : interfaces_)
+            if (record["instance_uuid"].as_string() == uuid)
+                out.push_back(record["uuid"].as_string());
+        return out;
+    }
+    void forget_interface(const std::string& port) {
+        const std::lock_guard lock(mutex_);
+        std::erase_if(interfaces_,
+                      [&](const auto& one) { return one.second["uuid"].as_string() == port; });
+    }
+    [[nodiscard]] Json interface_of(const std::string& port) const {
+        const std::lock_guard lock(mutex_);
+        for (const auto& [id, record] : interfaces_)
+            if (record["uuid"].as_string() == port)
+                return record;
+        return {};
+    }
     /// Answer of class actions on records that this fake does not keep: "Service.get_by_args", …,
     /// and of calls to other hosts: "call c2 check_instance_shared_storage".
     void answer(const std::string& call, Json result) {
@@ -369,8 +390,43 @@ class FakeConductor final : public rpc::Caller {
             mappings_[data["instance_uuid"].as_string()] = std::move(kept);
             return answer_of(Json::object());
         }
+        if (name == "VirtualInterface.create")
+            return create_interface(data);
+        if (name == "VirtualInterface.destroy") {
+            interfaces_.erase(data["id"].as_int());
+            return answer_of(Json::object());
+        }
         unknown_.push_back(name);
         return fail_as("TestError", Code::Internal, cat("the fake conductor does not know ", name));
+    }
+
+    /// Addresses are unique: each is one of a port.
+    Result<Json> create_interface(const Json& data) {
+        for (const auto& [id, record] : interfaces_)
+            if (record["address"] == data["address"])
+                return fail_as("VirtualInterfaceCreateException",
+                               Code::Internal,
+                               cat("Virtual Interface creation failed: ",
+                                   data["address"].as_string(),
+                                   " is there already"));
+        const std::int64_t id = ++last_interface_;
+        Json record = data;
+        record.set("id", id);
+        interfaces_[id] = std::move(record);
+        return answer_of(Json::object().set("id", id));
+    }
+    /// As the database gives them: without the port in the address, and in no useful order.
+    Json interfaces_of(const std::string& uuid) const {
+        Json out = Json::array();
+        for (auto at = interfaces_.rbegin(); at != interfaces_.rend(); ++at) {
+            if (at->second["instance_uuid"].as_string() != uuid)
+                continue;
+            Json record = at->second;
+            const auto& address = record["address"].as_string();
+            record.set("address", address.substr(0, address.find('/')));
+            out.push_back(primitive("VirtualInterface", "1.3", std::move(record)));
+        }
+        return out;
     }
 
     bool matches(const Json& record, const Json& filters) const {
@@ -447,6 +503,13 @@ class FakeConductor final : public rpc::Caller {
             return list_of("BlockDeviceMappingList",
                            found == mappings_.end() ? Json::array() : found->second);
         }
+        if (name == "VirtualInterfaceList.get_by_instance_uuid")
+            return list_of("VirtualInterfaceList", interfaces_of(first.as_string()));
+        if (name == "VirtualInterface.delete_by_instance_uuid") {
+            std::erase_if(interfaces_,
+                          [&](const auto& one) { return one.second["instance_uuid"] == first; });
+            return Json();
+        }
         if (const auto found = answers_.find(name); found != answers_.end())
             return found->second;
         if (name == "InstanceActionEvent.event_start" ||
@@ -464,6 +527,8 @@ class FakeConductor final : public rpc::Caller {
     std::map<std::string, Json> instances_;
     std::map<std::int64_t, Json> migrations_;
     std::map<std::string, Json> mappings_;
+    std::map<std::int64_t, Json> interfaces_; ///< VirtualInterface by id
+    std::int64_t last_interface_ = 0;
     std::map<std::string, Json> answers_;
     std::map<std::string, Json> written_;
     std::deque<Plan> plans_;

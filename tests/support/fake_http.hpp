@@ -52,6 +52,10 @@ class FakeHttp final : public clients::HttpClient {
            R"({"token":{"expires_at":"2099-01-01T00:00:00Z"}})",
            {{"x-subject-token", "agent"}});
     }
+    [[nodiscard]] bool knows(const std::string& method, const std::string& path) const {
+        const std::lock_guard lock(mutex_);
+        return answers_.count(method + " " + path) != 0;
+    }
     /// What the next answers of this request would be is forgotten.
     void forget(const std::string& method, const std::string& path) {
         const std::lock_guard lock(mutex_);

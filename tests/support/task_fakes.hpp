@@ -16,7 +16,7 @@ class FakeNetworks final : public tasks::Networks {
   public:
     explicit FakeNetworks(Diary& diary, objects::Conductor& conductor)
         : diary_(diary), conductor_(conductor) {}
-    Json info = Json::array(); ///< what allocate and refresh give
+    Json info = Json::array(); ///< what allocate, refresh and heal give
     std::optional<Error> allocate_error;
     std::optional<Error> deallocate_error;
     std::optional<Error> refresh_error;
@@ -49,9 +49,29 @@ class FakeNetworks final : public tasks::Networks {
         return info;
     }
     [[nodiscard]] Result<Json> bind_to_host(const rpc::Context& /*context*/,
-                                            objects::Object& /*instance*/) override {
-        diary_.note("networks.bind_to_host");
+                                            objects::Object& instance) override {
+        diary_.note("networks.bind_to_host " + instance.text("uuid"));
+        if (refresh_error)
+            return Failure(*refresh_error);
         return info;
+    }
+    [[nodiscard]] Result<Json> heal(const rpc::Context& /*context*/,
+                                    objects::Object& instance) override {
+        diary_.note("networks.heal " + instance.text("uuid"));
+        if (refresh_error)
+            return Failure(*refresh_error);
+        return info;
+    }
+    [[nodiscard]] Result<Json> forget(const rpc::Context& /*context*/,
+                                      objects::Object& instance,
+                                      const std::string& port) override {
+        diary_.note("networks.forget " + instance.text("uuid") + ' ' + port);
+        if (refresh_error)
+            return Failure(*refresh_error);
+        for (const auto& vif : info.items())
+            if (vif["id"].as_string() == port)
+                return vif;
+        return Json();
     }
 
   private:

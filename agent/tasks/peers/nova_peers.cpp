@@ -3,6 +3,8 @@
 #include "agent/core/log.hpp"
 #include "agent/tasks/records/operation.hpp"
 
+#include <algorithm>
+#include <map>
 #include <set>
 
 namespace novalet::tasks {
@@ -12,6 +14,13 @@ class PortNotes final : public clients::PortRecords {
   public:
     PortNotes(objects::Conductor& conductor, const rpc::Context& context, std::string uuid)
         : conductor_(conductor), context_(context), uuid_(std::move(uuid)) {}
+    Result<std::map<std::string, Json>> taken() override {
+        NOVALET_ASSIGN(const auto interfaces, conductor_.virtual_interfaces(uuid_, context_));
+        std::map<std::string, Json> tags;
+        for (const auto& interface : interfaces)
+            tags.emplace(interface.text("uuid"), interface.get("tag"));
+        return tags;
+    }
     Result<void>
     port_taken(const std::string& port_id, const std::string& mac, const Json& tag) override {
         return conductor_.create_virtual_interface(uuid_, port_id, mac, tag, context_);
@@ -61,7 +70,26 @@ std::vector<clients::NetworkWish> wishes_of(const Json& requested_networks) {
     return wishes;
 }
 
+/// Ids of the ports that have a VirtualInterface, oldest record first: the order of the cards.
+std::vector<std::string> recorded_order(std::vector<objects::Object> interfaces) {
+    std::stable_sort(interfaces.begin(), interfaces.end(), [](const auto& a, const auto& b) {
+        return a.get("id").as_int() < b.get("id").as_int();
+    });
+    std::vector<std::string> ports;
+    for (const auto& interface : interfaces)
+        ports.push_back(interface.text("uuid"));
+    return ports;
+}
+
 } // namespace
+
+bool badly_bound(const Json& network_info) {
+    const auto& vifs = network_info.items();
+    return std::any_of(vifs.begin(), vifs.end(), [](const Json& vif) {
+        const auto& type = vif["type"].as_string();
+        return type == "binding_failed" || type == "unbound";
+    });
+}
 
 NovaNetworks::NovaNetworks(clients::Neutron& neutron,
                            objects::Conductor& conductor,
@@ -98,6 +126,10 @@ Result<Json> NovaNetworks::allocate(const rpc::Context& context,
 Result<void> NovaNetworks::deallocate(const rpc::Context& context,
                                       objects::Object& instance,
                                       const Json& requested_networks) {
+    // Without the cache a port of the user would be taken for one of Nova's.
+    auto loaded = conductor_.load(instance, {"info_cache"}, context);
+    if (!loaded && loaded.error().code != Code::NotFound)
+        return loaded;
     std::set<std::string> keep;
     for (const auto& wish : wishes_of(requested_networks))
         if (!wish.port_id.empty())
@@ -106,39 +138,65 @@ Result<void> NovaNetworks::deallocate(const rpc::Context& context,
     for (const auto& vif : cached.items())
         if (vif["preserve_on_delete"].as_bool())
             keep.insert(vif["id"].as_string());
-    NOVALET_TRY(neutron_.deallocate(context, owner_of(instance), keep));
+    NOVALET_ASSIGN(const auto still_bound, neutron_.deallocate(context, owner_of(instance), keep));
     NOVALET_TRY(conductor_.delete_virtual_interfaces(instance.text("uuid"), context));
-    auto saved = conductor_.save_network_info(instance, Json::array(), context);
+    Json left = Json::array(); // else a repeat would delete them
+    for (const auto& vif : cached.items())
+        if (still_bound.contains(vif["id"].as_string()))
+            left.push_back(vif);
+    auto saved = conductor_.save_network_info(instance, left, context);
     if (!saved && saved.error().code == Code::NotFound)
         return {}; // the cache went with the instance
     return saved;
 }
 
+Result<Json> NovaNetworks::cache_of(const rpc::Context& context, const objects::Object& instance) {
+    NOVALET_ASSIGN(const auto fresh,
+                   conductor_.get_instance(instance.text("uuid"), {"info_cache"}, context));
+    return cached_network_info(fresh);
+}
+
 Result<Json> NovaNetworks::refresh(const rpc::Context& context,
                                    objects::Object& instance,
                                    const std::string& port) {
-    // The record of an event or request may be older than the cache: the cache is read anew.
-    NOVALET_ASSIGN(const auto fresh,
-                   conductor_.get_instance(instance.text("uuid"), {"info_cache"}, context));
-    Json cached = cached_network_info(fresh);
-    if (!port.empty()) {
-        bool known = false;
-        for (const auto& vif : cached.items())
-            known = known || vif["id"].as_string() == port;
-        if (!known) {
-            Json entry = Json::object();
-            entry.set("id", port);
-            cached.push_back(std::move(entry));
-        }
-    }
-    NOVALET_ASSIGN(auto info, neutron_.network_info(context, owner_of(instance), cached, false));
+    NOVALET_ASSIGN(const Json cached, cache_of(context, instance));
+    auto info = port.empty()
+                    ? neutron_.network_info(context, owner_of(instance), cached)
+                    : neutron_.network_info_with(context, owner_of(instance), cached, port);
+    if (info)
+        NOVALET_TRY(conductor_.save_network_info(instance, *info, context));
+    return info;
+}
+
+Result<Json> NovaNetworks::heal(const rpc::Context& context, objects::Object& instance) {
+    NOVALET_ASSIGN(const Json cached, cache_of(context, instance));
+    NOVALET_ASSIGN(auto interfaces, conductor_.virtual_interfaces(instance.text("uuid"), context));
+    NOVALET_ASSIGN(Json info,
+                   neutron_.whole_network_info(
+                       context, owner_of(instance), cached, recorded_order(std::move(interfaces))));
     NOVALET_TRY(conductor_.save_network_info(instance, info, context));
     return info;
 }
 
 Result<Json> NovaNetworks::bind_to_host(const rpc::Context& context, objects::Object& instance) {
     NOVALET_TRY(neutron_.bind_to_host(context, owner_of(instance)));
-    return refresh(context, instance, {});
+    return heal(context, instance);
+}
+
+Result<Json> NovaNetworks::forget(const rpc::Context& context,
+                                  objects::Object& instance,
+                                  const std::string& port) {
+    NOVALET_ASSIGN(const Json cached, cache_of(context, instance));
+    Json left = Json::array();
+    Json forgotten;
+    for (const auto& vif : cached.items())
+        if (vif["id"].as_string() == port)
+            forgotten = vif;
+        else
+            left.push_back(vif);
+    if (!forgotten.is_null())
+        NOVALET_TRY(conductor_.save_network_info(instance, left, context));
+    return forgotten;
 }
 
 std::unique_ptr<hypervisor::ImageSource> NovaImages::for_request(const rpc::Context& context) {

@@ -23,8 +23,16 @@ class NovaNetworks final : public Networks {
                                        const std::string& port) override;
     [[nodiscard]] Result<Json> bind_to_host(const rpc::Context& context,
                                             objects::Object& instance) override;
+    [[nodiscard]] Result<Json> heal(const rpc::Context& context,
+                                    objects::Object& instance) override;
+    [[nodiscard]] Result<Json> forget(const rpc::Context& context,
+                                      objects::Object& instance,
+                                      const std::string& port) override;
 
   private:
+    /// Of the database: the record of an event or request may be older than the cache.
+    [[nodiscard]] Result<Json> cache_of(const rpc::Context& context,
+                                        const objects::Object& instance);
     [[nodiscard]] clients::NetworkOwner owner_of(const objects::Object& instance) const;
     clients::Neutron& neutron_;
     objects::Conductor& conductor_;
