@@ -141,6 +141,13 @@ class Hypervisor {
     [[nodiscard]] virtual Result<void> resume(const GuestSpec& guest) = 0;
     /// Interfaces of a guest that should run are plugged (start-up repair).
     [[nodiscard]] virtual Result<void> plug(const GuestSpec& guest) = 0;
+    /// The interface leaves the running guest and its definition, then its host side is unplugged.
+    /// Ok when the guest has none with this MAC. DeviceDetachFailed when the guest does not let go
+    /// of it in time: it is out of the definition then, and gone with the next power cycle.
+    /// `stop`: the instance is being deleted or the agent stops: give up soon (Cancelled).
+    [[nodiscard]] virtual Result<void> detach_interface(const InstanceUuid& uuid,
+                                                        const InterfaceSpec& interface,
+                                                        const std::stop_token& stop) = 0;
 
     /// Last bytes of the console log over the rotated files, at most 100 KiB.
     [[nodiscard]] virtual Result<std::string> console_log(const InstanceUuid& uuid) = 0;

@@ -127,6 +127,8 @@ hypervisor::libvirt::Options libvirt_options(const config::Config& config,
             static_cast<std::int64_t>(pages.count);
     out.vnc_proxyclient_address = config.vnc.server_proxyclient_address;
     out.soft_reboot_timeout = libvirt.wait_soft_reboot;
+    out.device_detach_attempts = libvirt.device_detach_attempts;
+    out.device_detach_timeout = libvirt.device_detach_timeout;
     return out;
 }
 

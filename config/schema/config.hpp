@@ -152,6 +152,8 @@ struct Libvirt {
     std::string sysinfo_serial = "unique";   ///< none, os, hardware, auto, unique
     std::string pointer_model = "usbtablet"; ///< usbtablet, ps2mouse
     Seconds wait_soft_reboot{120};
+    unsigned device_detach_attempts = 8;
+    Seconds device_detach_timeout{20};
     unsigned realtime_scheduler_priority = 1;
 };
 

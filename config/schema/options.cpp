@@ -281,6 +281,10 @@ void add_libvirt(std::vector<Option>& all) {
     OPTION(libvirt.wait_soft_reboot,
            "A guest that ignores a soft reboot for so long is reset.",
            seconds(0, 3600));
+    OPTION(libvirt.device_detach_attempts,
+           "A running guest is asked so often to let go of a device.",
+           {.min = 1, .max = 100});
+    OPTION(libvirt.device_detach_timeout, "How long a guest is given each time.", seconds(1, 3600));
     OPTION(libvirt.realtime_scheduler_priority,
            "Priority of the vCPU threads of realtime guests.",
            {.min = 1, .max = 99});

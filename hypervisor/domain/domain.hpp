@@ -240,5 +240,8 @@ struct LiveDomain {
 };
 /// DataLoss when the text is no domain XML.
 [[nodiscard]] Result<LiveDomain> read_domain(const std::string& xml);
+/// The <interface> element with this MAC as it stands in the domain XML; empty when there is none.
+[[nodiscard]] Result<std::string> interface_xml(const std::string& domain_xml,
+                                                const std::string& mac);
 
 } // namespace novalet::hypervisor::domain

@@ -2,6 +2,7 @@
 #include "hypervisor/domain/domain.hpp"
 
 #include <pugixml.hpp>
+#include <sstream>
 
 namespace novalet::hypervisor::domain {
 namespace {
@@ -71,10 +72,7 @@ void read_devices(Node devices, LiveDomain& out) {
             out.console_log = value(devices.child(kind).child("log"), "file");
 }
 
-} // namespace
-
-Result<LiveDomain> read_domain(const std::string& xml) {
-    pugi::xml_document document;
+Result<Node> parse(const std::string& xml, pugi::xml_document& document) {
     const auto parsed = document.load_buffer(xml.data(), xml.size());
     const Node root = document.child("domain");
     if (!parsed || !root)
@@ -83,6 +81,27 @@ Result<LiveDomain> read_domain(const std::string& xml) {
                         parsed.offset,
                         ": ",
                         parsed ? "no <domain> element" : parsed.description()));
+    return root;
+}
+
+} // namespace
+
+Result<std::string> interface_xml(const std::string& domain_xml, const std::string& mac) {
+    pugi::xml_document document;
+    NOVALET_ASSIGN(const Node root, parse(domain_xml, document));
+    for (const auto& interface : root.child("devices").children("interface")) {
+        if (lower(value(interface.child("mac"), "address")) != lower(mac))
+            continue;
+        std::ostringstream out;
+        interface.print(out, "", pugi::format_raw);
+        return out.str();
+    }
+    return std::string();
+}
+
+Result<LiveDomain> read_domain(const std::string& xml) {
+    pugi::xml_document document;
+    NOVALET_ASSIGN(const Node root, parse(xml, document));
     LiveDomain out;
     out.type = value(root, "type");
     out.id = root.attribute("id").as_int(-1);

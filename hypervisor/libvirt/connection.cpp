@@ -396,6 +396,24 @@ Result<std::string> Connection::xml(const InstanceUuid& uuid) {
     return take(text);
 }
 
+Result<std::string> Connection::definition(const InstanceUuid& uuid) {
+    NOVALET_ASSIGN(const auto domain, state_->domain(uuid));
+    char* text = virDomainGetXMLDesc(domain.get(), VIR_DOMAIN_XML_INACTIVE);
+    if (text == nullptr)
+        return last_error("definition of domain " + uuid.str());
+    return take(text);
+}
+
+Result<void>
+Connection::detach(const InstanceUuid& uuid, const std::string& device_xml, bool running) {
+    NOVALET_ASSIGN(const auto domain, state_->domain(uuid));
+    const unsigned where = running ? VIR_DOMAIN_AFFECT_LIVE : VIR_DOMAIN_AFFECT_CONFIG;
+    if (virDomainDetachDeviceFlags(domain.get(), device_xml.c_str(), where) != 0 &&
+        !is_detached_or_detaching())
+        return last_error("detach a device of domain " + uuid.str());
+    return {};
+}
+
 Result<void> Connection::define(const std::string& xml) {
     NOVALET_ASSIGN(const auto host, state_->get());
     const DomainPtr domain(virDomainDefineXML(host.get(), xml.c_str()));

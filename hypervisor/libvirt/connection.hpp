@@ -52,7 +52,14 @@ class Connection {
     // Verbs on one domain. InstanceNotFound when there is none.
     [[nodiscard]] Result<GuestInfo> info(const InstanceUuid& uuid);
     [[nodiscard]] Result<std::string> xml(const InstanceUuid& uuid);
+    /// As it is defined, whether it runs or not.
+    [[nodiscard]] Result<std::string> definition(const InstanceUuid& uuid);
     [[nodiscard]] Result<void> define(const std::string& xml);
+    /// Takes a device, given by its XML, out of the running domain or out of its definition.
+    /// `running`: the guest is only asked; whether the device is gone, its XML tells. Ok when the
+    /// domain has no such device, is gone, or was asked before.
+    [[nodiscard]] Result<void>
+    detach(const InstanceUuid& uuid, const std::string& device_xml, bool running);
     /// Forgets the domain with its saved state and, unless `keep_nvram`, its UEFI variables.
     [[nodiscard]] Result<void> undefine(const InstanceUuid& uuid, bool keep_nvram);
     [[nodiscard]] Result<void> launch(const InstanceUuid& uuid, bool paused);

@@ -37,6 +37,9 @@ class LibvirtHypervisor final : public Hypervisor {
     [[nodiscard]] Result<void> suspend(const InstanceUuid& uuid) override;
     [[nodiscard]] Result<void> resume(const GuestSpec& guest) override;
     [[nodiscard]] Result<void> plug(const GuestSpec& guest) override;
+    [[nodiscard]] Result<void> detach_interface(const InstanceUuid& uuid,
+                                                const InterfaceSpec& interface,
+                                                const std::stop_token& stop) override;
     [[nodiscard]] Result<std::string> console_log(const InstanceUuid& uuid) override;
     [[nodiscard]] Result<VncAddress> vnc(const InstanceUuid& uuid) override;
     [[nodiscard]] Result<std::string> uptime() override;
@@ -71,6 +74,15 @@ class LibvirtHypervisor final : public Hypervisor {
     [[nodiscard]] Result<void> end_domain(const InstanceUuid& uuid);
     [[nodiscard]] Result<void> remove_domain(const InstanceUuid& uuid, bool keep_nvram);
     [[nodiscard]] Result<void> wait_running(const InstanceUuid& uuid);
+
+    // interface_verbs.cpp
+    [[nodiscard]] Result<void> detach_from_definition(const InstanceUuid& uuid,
+                                                      const std::string& mac);
+    [[nodiscard]] Result<void> detach_from_running(const InstanceUuid& uuid,
+                                                   const InterfaceSpec& interface,
+                                                   const std::stop_token& stop);
+    [[nodiscard]] Result<bool>
+    has_left(const InstanceUuid& uuid, const std::string& mac, const std::stop_token& stop);
 
     const Options options_;
     Connection connection_;

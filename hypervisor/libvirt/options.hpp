@@ -23,6 +23,9 @@ struct Options {
     std::int64_t minimum_qemu = 4002000;
     std::string vnc_proxyclient_address = "127.0.0.1";
     Seconds soft_reboot_timeout{120};
+    /// A running guest is asked so often to let go of a device, and given so long each time.
+    unsigned device_detach_attempts = 8;
+    Seconds device_detach_timeout{20};
     /// A STOPPED event waits so long for a STARTED one of the same guest (a reboot) before it is
     /// told.
     Seconds stop_event_delay{15};

@@ -68,6 +68,24 @@ Failure last_error(const std::string& what) {
     return failure;
 }
 
+bool is_detached_or_detaching() {
+    const virError* error = virGetLastError();
+    if (error == nullptr)
+        return false;
+    const std::string_view text = error->message != nullptr ? error->message : "";
+    switch (error->code) {
+    case VIR_ERR_DEVICE_MISSING:
+    case VIR_ERR_NO_DOMAIN:
+        return true;
+    case VIR_ERR_OPERATION_FAILED: // of versions that have no code for it
+        return text.find("not found") != std::string_view::npos;
+    case VIR_ERR_INTERNAL_ERROR: // QEMU's own words
+        return text.find("already in the process of unplug") != std::string_view::npos;
+    default:
+        return false;
+    }
+}
+
 PowerState power_state(int state) {
     switch (state) {
     case VIR_DOMAIN_RUNNING:

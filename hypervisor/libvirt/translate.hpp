@@ -12,6 +12,8 @@ namespace novalet::hypervisor::libvirt {
 [[nodiscard]] std::string take(char* text);
 /// This thread's last failure, `what` was tried. Callers over RPC know it as libvirt.libvirtError.
 [[nodiscard]] Failure last_error(const std::string& what);
+/// Whether this thread's last failure, of a detach, says that there is nothing (more) to ask for.
+[[nodiscard]] bool is_detached_or_detaching();
 /// Of a virDomainState.
 [[nodiscard]] PowerState power_state(int state);
 /// Of a virDomainEventType; empty for those that change no power state.

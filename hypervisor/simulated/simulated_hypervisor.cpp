@@ -405,6 +405,16 @@ Result<void> SimulatedHypervisor::plug(const GuestSpec& guest) {
     return put(record);
 }
 
+Result<void> SimulatedHypervisor::detach_interface(const InstanceUuid& uuid,
+                                                   const InterfaceSpec& interface,
+                                                   const std::stop_token& /*stop*/) {
+    NOVALET_TRY(begin("detach_interface"));
+    NOVALET_ASSIGN(auto record, find(uuid));
+    if (std::erase(record.ports, interface.port.str()) == 0)
+        return {};
+    return put(record);
+}
+
 Result<std::string> SimulatedHypervisor::console_log(const InstanceUuid& uuid) {
     NOVALET_TRY(begin("console_log"));
     NOVALET_ASSIGN(const auto record, find(uuid));

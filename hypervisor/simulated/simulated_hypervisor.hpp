@@ -76,6 +76,9 @@ class SimulatedHypervisor final : public Hypervisor {
     [[nodiscard]] Result<void> suspend(const InstanceUuid& uuid) override;
     [[nodiscard]] Result<void> resume(const GuestSpec& guest) override;
     [[nodiscard]] Result<void> plug(const GuestSpec& guest) override;
+    [[nodiscard]] Result<void> detach_interface(const InstanceUuid& uuid,
+                                                const InterfaceSpec& interface,
+                                                const std::stop_token& stop) override;
     [[nodiscard]] Result<std::string> console_log(const InstanceUuid& uuid) override;
     /// ConsoleTypeUnavailable: there is no screen.
     [[nodiscard]] Result<VncAddress> vnc(const InstanceUuid& uuid) override;

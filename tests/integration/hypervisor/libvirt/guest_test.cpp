@@ -22,6 +22,14 @@ namespace fs = std::filesystem;
 
 constexpr const char* greeting = "NOVALET GUEST READY\r\n";
 
+/// A disk of one MiB that boots this code.
+std::string disk_with(std::string sector) {
+    sector.resize(510, '\0');
+    sector += "\x55\xaa";
+    sector.resize(1U << 20U, '\0');
+    return sector;
+}
+
 /// 16-bit code: each byte of the text to port 0x3f8, then halt for ever.
 std::string boot_disk() {
     const std::string code("\xfa"         // cli
@@ -38,11 +46,26 @@ std::string boot_disk() {
                            "\xf4"         // done: hlt
                            "\xeb\xfd",    // jmp done
                            23);
-    std::string sector = code + greeting;
-    sector.resize(510, '\0');
-    sector += "\x55\xaa";
-    sector.resize(1U << 20U, '\0');
-    return sector;
+    return disk_with(code + greeting);
+}
+
+/// A guest that lets go of each PCI device as soon as it is asked to: what an ACPI driver does over
+/// QEMU's hot-plug registers, for ever.
+std::string obedient_disk() {
+    const std::string code("\xfa"         // cli
+                           "\xfc"         // cld
+                           "\x66\x31\xc0" // again: xor eax, eax
+                           "\xba\x10\xae" // mov dx, 0xae10
+                           "\x66\xef"     // out dx, eax: of bus 0
+                           "\xba\x04\xae" // mov dx, 0xae04
+                           "\x66\xed"     // in eax, dx: which slots are to be emptied
+                           "\x66\x85\xc0" // test eax, eax
+                           "\x74\xee"     // jz again
+                           "\xba\x08\xae" // mov dx, 0xae08
+                           "\x66\xef"     // out dx, eax: eject them
+                           "\xeb\xe7",    // jmp again
+                           27);
+    return disk_with(code);
 }
 
 /// Glance with one image; counts how often it is asked.
@@ -52,7 +75,6 @@ class OneImage : public ImageSource {
         ++fetched;
         if (broken)
             return fail(Code::Unavailable, "Glance is away");
-        const auto content = boot_disk();
         if (write(fd, content.data(), content.size()) != static_cast<ssize_t>(content.size()))
             return fail(Code::ResourceExhausted, "disk full");
         return {};
@@ -60,6 +82,7 @@ class OneImage : public ImageSource {
     Result<std::string> disk_format(const ImageId& /*image*/) override {
         return std::string("raw");
     }
+    std::string content = boot_disk();
     int fetched = 0;
     bool broken = false;
 };
@@ -90,6 +113,8 @@ class RealGuest : public ::testing::Test {
         options.cache.instances_path = folder_.path();
         options.files.instances_path = folder_.path();
         options.soft_reboot_timeout = Seconds(1);
+        options.device_detach_attempts = 2;
+        options.device_detach_timeout = Seconds(5);
         options.stop_event_delay = Seconds(0);
         return std::make_unique<LibvirtHypervisor>(options, system_processes());
     }
@@ -293,6 +318,111 @@ TEST_F(RealGuest, InterfaceOnALinuxBridge_HasItsTap) {
     ProcessRequest remove;
     remove.argv = {"ip", "link", "delete", "dev", port.bridge};
     EXPECT_TRUE(system_processes().check(remove));
+}
+
+/// A guest with two cards on a bridge.
+class GuestWithCards : public RealGuest {
+  protected:
+    void SetUp() override {
+        RealGuest::SetUp();
+        image_.content = obedient_disk();
+        spawn();
+    }
+    void spawn() {
+        guest_.interfaces = {first_, second_};
+        const auto spawned = hypervisor_->spawn(guest_, hooks());
+        ASSERT_TRUE(spawned) << spawned.error().text;
+    }
+    void TearDown() override {
+        RealGuest::TearDown();
+        EXPECT_TRUE(run({"ip", "link", "delete", "dev", bridge_}));
+    }
+    InterfaceSpec card(const char* name, const char* mac) {
+        auto port = tests::ovs_interface();
+        port.vif_type = "bridge";
+        port.bridge = bridge_;
+        port.mac = mac;
+        port.device = name + guest_.uuid.str().substr(0, 8);
+        return port;
+    }
+    static Result<ProcessOutcome> run(std::vector<std::string> argv) {
+        ProcessRequest request;
+        request.argv = std::move(argv);
+        return system_processes().check(request);
+    }
+    static bool exists(const InterfaceSpec& port) {
+        return fs::exists("/sys/class/net/" + port.device);
+    }
+    /// MACs of the guest's cards: as it runs, or as it is defined.
+    std::vector<std::string> cards(bool defined) {
+        std::vector<std::string> argv{"virsh", "-c", Options().uri, "dumpxml", guest_.name};
+        if (defined)
+            argv.emplace_back("--inactive");
+        const auto xml = run(std::move(argv));
+        EXPECT_TRUE(xml) << (xml ? "" : xml.error().text);
+        const auto domain = domain::read_domain(xml ? xml->out : "");
+        std::vector<std::string> out;
+        if (domain)
+            for (const auto& one : domain->interfaces)
+                out.push_back(one.mac);
+        return out;
+    }
+    const std::string bridge_ = "brq" + guest_.uuid.str().substr(0, 8);
+    const InterfaceSpec first_ = card("tpa", "fa:16:3e:aa:aa:01");
+    const InterfaceSpec second_ = card("tpb", "fa:16:3e:aa:aa:02");
+};
+
+TEST_F(GuestWithCards, DetachFromAGuestThatIsOff_TakesTheCardOutOfItsDefinition) {
+    ASSERT_TRUE(hypervisor_->power_off(guest_.uuid, {}));
+    ASSERT_THAT(cards(true), ElementsAre(first_.mac, second_.mac));
+    auto with_tap = first_; // of a network that wires the tap itself: it is ours to remove
+    with_tap.vif_type = "tap";
+    ASSERT_TRUE(run({"ip", "tuntap", "add", "dev", first_.device, "mode", "tap"}));
+    for (int time = 0; time < 2; ++time) { // the second finds nothing, which is well
+        const auto detached = hypervisor_->detach_interface(guest_.uuid, with_tap, {});
+        EXPECT_TRUE(detached) << (detached ? "" : detached.error().text);
+        EXPECT_THAT(cards(true), ElementsAre(second_.mac));
+        EXPECT_FALSE(exists(first_));
+    }
+}
+
+TEST_F(GuestWithCards, DetachFromARunningGuest_TakesTheCardOutOfBoth) {
+    for (int time = 0; time < 2; ++time) {
+        const auto detached = hypervisor_->detach_interface(guest_.uuid, first_, {});
+        EXPECT_TRUE(detached) << (detached ? "" : detached.error().text);
+        EXPECT_THAT(cards(false), ElementsAre(second_.mac));
+        EXPECT_THAT(cards(true), ElementsAre(second_.mac));
+        EXPECT_FALSE(exists(first_));
+        EXPECT_TRUE(exists(second_));
+        EXPECT_EQ(hypervisor_->info(guest_.uuid)->state, PowerState::Running);
+    }
+}
+
+TEST_F(GuestWithCards, AGuestThatHoldsOn_LosesTheCardWithItsNextPowerCycle) {
+    ASSERT_TRUE(hypervisor_->destroy(guest_.uuid, {true, guest_.interfaces}));
+    image_.content = boot_disk(); // it halts, and hears of nothing
+    guest_.image.id = "00000000-0000-4000-8000-0000000000aa";
+    spawn();
+    const auto detached = hypervisor_->detach_interface(guest_.uuid, first_, {});
+    ASSERT_FALSE(detached);
+    EXPECT_EQ(detached.error().exception, "DeviceDetachFailed") << detached.error().text;
+    EXPECT_THAT(cards(true), ElementsAre(second_.mac));
+    EXPECT_THAT(cards(false), ElementsAre(first_.mac, second_.mac));
+    EXPECT_EQ(hypervisor_->info(guest_.uuid)->state, PowerState::Running);
+    std::stop_source given_up;
+    given_up.request_stop();
+    const auto cut_short = hypervisor_->detach_interface(guest_.uuid, first_, given_up.get_token());
+    ASSERT_FALSE(cut_short);
+    EXPECT_EQ(cut_short.error().code, Code::Cancelled) << cut_short.error().text;
+    ASSERT_TRUE(hypervisor_->power_off(guest_.uuid, {}));
+    EXPECT_THAT(cards(false), ElementsAre(second_.mac));
+    EXPECT_FALSE(exists(first_));
+}
+
+TEST_F(RealGuest, DetachFromNoGuest_IsInstanceNotFound) {
+    const auto detached = hypervisor_->detach_interface(guest_.uuid, tests::ovs_interface(), {});
+    ASSERT_FALSE(detached);
+    EXPECT_EQ(detached.error().exception, "InstanceNotFound");
 }
 
 } // namespace

@@ -70,6 +70,21 @@ TEST(ReadDomain, WhatWeWrite_ReadsBack) {
     EXPECT_TRUE(live->made_by_nova);
 }
 
+TEST(InterfaceXml, GivesTheElementWithThatMac) {
+    const std::string xml = "<domain><devices>"
+                            "<interface type='bridge'><mac address='fa:16:3e:00:00:01'/>"
+                            "<target dev='tap1'/><alias name='net0'/></interface>"
+                            "<interface type='ethernet'><mac address='fa:16:3e:00:00:0b'/>"
+                            "</interface></devices></domain>";
+    EXPECT_EQ(interface_xml(xml, "fa:16:3e:00:00:01").value(),
+              "<interface type=\"bridge\"><mac address=\"fa:16:3e:00:00:01\"/>"
+              "<target dev=\"tap1\"/><alias name=\"net0\"/></interface>");
+    EXPECT_EQ(interface_xml(xml, "FA:16:3E:00:00:0B").value(),
+              "<interface type=\"ethernet\"><mac address=\"fa:16:3e:00:00:0b\"/></interface>");
+    EXPECT_EQ(interface_xml(xml, "fa:16:3e:00:00:02").value(), "");
+    EXPECT_FALSE(interface_xml("<capabilities/>", "fa:16:3e:00:00:01"));
+}
+
 TEST(ReadDomain, OtherText_IsAnError) {
     EXPECT_FALSE(read_domain(""));
     EXPECT_FALSE(read_domain("<capabilities/>"));

@@ -72,6 +72,18 @@ TEST(Simulated_Spawn, TakesTheStepsInOrderAndRuns) {
     EXPECT_THAT(*host.console_log(guest.uuid), HasSubstr("4 vCPUs, 2048 MiB, simulated on sim-1"));
 }
 
+TEST(Simulated_DetachInterface, TakesThePortOfTheGuest) {
+    SimulatedHypervisor host(options());
+    const auto guest = tests::golden_guest();
+    const auto& interface = guest.interfaces.front();
+    EXPECT_EQ(host.detach_interface(guest.uuid, interface, {}).error().exception,
+              "InstanceNotFound");
+    ASSERT_TRUE(host.spawn(guest, {}));
+    ASSERT_TRUE(host.detach_interface(guest.uuid, interface, {}));
+    EXPECT_TRUE(host.plugged(guest.uuid).empty());
+    EXPECT_TRUE(host.detach_interface(guest.uuid, interface, {})) << "there is none any more";
+}
+
 TEST(Simulated_Spawn, LeavesNothingWhenAStepFails) {
     for (const char* step : {"disks", "plug", "define", "start", "wait_for_plugged"}) {
         SimulatedHypervisor host(options());
