@@ -3,6 +3,7 @@
 #include "agent/core/text.hpp"
 #include "agent/tasks/ops/build/build.hpp"
 #include "agent/tasks/ops/console/queries.hpp"
+#include "agent/tasks/ops/events/external_events.hpp"
 #include "agent/tasks/ops/power/power.hpp"
 #include "agent/tasks/ops/terminate/terminate.hpp"
 #include "agent/tasks/peers/shared_storage.hpp"

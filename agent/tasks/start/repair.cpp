@@ -76,6 +76,7 @@ class Repair {
     void forget_task();
     bool carry_on_task();
     void again(const char* method, Json args);
+    [[nodiscard]] Json network_info();
     bool plug();
     void resume_after_host_boot();
 
@@ -186,10 +187,22 @@ bool Repair::carry_on_task() {
     return false;
 }
 
+/// That of the cache; ports that are not bound could not be plugged, so that they are bound first.
+Json Repair::network_info() {
+    Json cached = cached_network_info(instance_);
+    if (!badly_bound(cached) || !instance_.get("task_state").is_null())
+        return cached;
+    auto bound = services_.networks.bind_to_host(context_, instance_);
+    if (bound)
+        return std::move(*bound);
+    log::error("the ports of a server could not be bound to this host",
+               {{"error", bound.error().text}});
+    return cached;
+}
+
 /// False: the guest cannot have its network, and the server is in ERROR.
 bool Repair::plug() {
-    const auto guest =
-        recorded_guest(services_, context_, instance_, cached_network_info(instance_));
+    const auto guest = recorded_guest(services_, context_, instance_, network_info());
     if (!guest) {
         log::warning("the interfaces of a server cannot be checked",
                      {{"error", guest.error().text}});

@@ -104,7 +104,6 @@ void Upkeep::stop_server(objects::Object& instance, const rpc::Context& context)
 }
 
 void Upkeep::heal_info_cache() {
-    const auto context = rpc::Context::admin();
     const auto uuids = services_.resources.instances();
     if (uuids.empty())
         return;
@@ -117,16 +116,25 @@ void Upkeep::heal_info_cache() {
     }
     if (services_.queues.busy(next))
         return;
-    services_.queues.post(next, [this, next, context](const std::stop_token&) {
-        const log::Scope scope{{"instance", next}, {"task", "heal_info_cache"}};
-        auto instance = services_.conductor.get_instance(
-            next, {"info_cache", "system_metadata", "flavor"}, context);
-        if (!instance || instance->text("vm_state") == "building" ||
-            !instance->get("task_state").is_null())
-            return;
-        if (const auto healed = services_.networks.refresh(context, *instance); !healed)
-            warn("the network cache could not be refreshed", Failure(healed.error()));
-    });
+    services_.queues.post(next, [this, next](const std::stop_token&) { heal_info_cache_of(next); });
+}
+
+void Upkeep::heal_info_cache_of(const std::string& uuid) {
+    const log::Scope scope{{"instance", uuid}, {"task", "heal_info_cache"}};
+    const auto context = rpc::Context::admin();
+    auto instance = services_.conductor.get_instance(
+        uuid, {"info_cache", "system_metadata", "flavor"}, context);
+    if (!instance && !instance_is_gone(instance.error()))
+        return warn("a server could not be read", Failure(instance.error()));
+    if (!instance || instance->text("host") != services_.options.host ||
+        instance->text("vm_state") == "building" || instance->text("task_state") == "deleting")
+        return;
+    // A server that is on its way may have ports that another host has bound.
+    const auto healed = instance->get("task_state").is_null()
+                            ? services_.networks.bind_to_host(context, *instance)
+                            : services_.networks.heal(context, *instance);
+    if (!healed)
+        warn("the network cache could not be healed", Failure(healed.error()));
 }
 
 void Upkeep::sync_scheduler() {

@@ -23,7 +23,8 @@ class Upkeep {
     void sync_power_states();
     /// One guest, as after a lifecycle event of libvirt.
     void sync_power_state_of(const InstanceUuid& uuid);
-    /// The info cache of one server, another one each turn.
+    /// The info cache of one server, another one each turn: made anew of the ports that Neutron
+    /// has, which are bound to this host where they are not.
     void heal_info_cache();
     /// Tells the schedulers which servers the host has.
     void sync_scheduler();
@@ -35,6 +36,7 @@ class Upkeep {
 
   private:
     void sync_power_state(const InstanceUuid& uuid);
+    void heal_info_cache_of(const std::string& uuid);
     void stop_server(objects::Object& instance, const rpc::Context& context);
     void remove_guest_of(objects::Object instance);
     void finish_delete(objects::Object instance);

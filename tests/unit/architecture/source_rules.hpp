@@ -106,6 +106,7 @@ inline const std::map<std::string, std::set<std::string>>& allowed_folders() {
         const Set operation = with(task_services, {"agent/tasks"});
         const Set operations{"agent/tasks/ops/build",
                              "agent/tasks/ops/console",
+                             "agent/tasks/ops/events",
                              "agent/tasks/ops/power",
                              "agent/tasks/ops/terminate"};
         return std::map<std::string, Set>{
@@ -140,6 +141,7 @@ inline const std::map<std::string, std::set<std::string>>& allowed_folders() {
             {"agent/tasks", task_services},
             {"agent/tasks/ops/build", operation},
             {"agent/tasks/ops/console", operation},
+            {"agent/tasks/ops/events", operation},
             {"agent/tasks/ops/power", operation},
             {"agent/tasks/ops/terminate", operation},
             {"agent/tasks/catalogue", with(operation, operations)},

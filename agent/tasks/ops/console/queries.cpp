@@ -1,6 +1,5 @@
 #include "agent/tasks/ops/console/queries.hpp"
 
-#include "agent/core/log.hpp"
 #include "agent/core/text.hpp"
 
 namespace novalet::tasks {
@@ -101,44 +100,6 @@ Result<Json> set_host_enabled(Services& services, const rpc::Request& request) {
     const bool enabled = request.args["enabled"].as_bool();
     NOVALET_TRY(services.resources.set_enabled(enabled));
     return Json(enabled ? "enabled" : "disabled");
-}
-
-void external_instance_event(Services& services, const rpc::Request& request) {
-    for (const auto& primitive : request.args["events"].items()) {
-        const Json& event = objects::data_of(primitive);
-        const InstanceUuid uuid(event["instance_uuid"].as_string());
-        const auto& name = event["name"].as_string();
-        const auto& tag = event["tag"].as_string();
-        const bool completed = event["status"].as_string() == "completed";
-        if (name == "network-changed" || name == "network-vif-deleted") {
-            for (const auto& instance : request.args["instances"].items()) {
-                if (objects::data_of(instance)["uuid"].as_string() != uuid.str())
-                    continue;
-                // Nova holds a lock of the instance around each refresh. Here it takes its turn, so
-                // that no older answer of Neutron is the last one written, nor one of a network
-                // that the work before it has changed.
-                services.queues.post(
-                    uuid.str(),
-                    [&services,
-                     context = request.context.elevated(),
-                     instance,
-                     tag,
-                     all = name == "network-vif-deleted"](const std::stop_token&) {
-                        auto record = objects::Object::from_primitive(instance);
-                        const auto fresh =
-                            services.networks.refresh(context, record, all ? std::string() : tag);
-                        if (!fresh && fresh.error().code != Code::NotFound)
-                            log::warning(
-                                "network info could not be refreshed after an event",
-                                {{"instance", record.text("uuid")}, {"error", fresh.error().text}});
-                    });
-            }
-            continue;
-        }
-        if (!services.waiters.deliver(uuid, {name, tag}, completed))
-            log::debug("an event came that nobody waits for",
-                       {{"instance", uuid.str()}, {"event", name}, {"tag", tag}});
-    }
 }
 
 } // namespace novalet::tasks

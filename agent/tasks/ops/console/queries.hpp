@@ -1,5 +1,5 @@
 #pragma once
-// Methods without a journal entry: questions of the API, and external events.
+// Methods without a journal entry: questions of the API.
 #include "agent/rpc/request.hpp"
 #include "agent/tasks/services.hpp"
 
@@ -10,7 +10,5 @@ namespace novalet::tasks {
 [[nodiscard]] Result<Json> validate_console_port(Services& services, const rpc::Request& request);
 [[nodiscard]] Result<Json> get_host_uptime(Services& services, const rpc::Request& request);
 [[nodiscard]] Result<Json> set_host_enabled(Services& services, const rpc::Request& request);
-/// Wakes waiters at once; what needs Neutron runs on the pool.
-void external_instance_event(Services& services, const rpc::Request& request);
 
 } // namespace novalet::tasks

@@ -41,7 +41,10 @@ Result<void> PowerOperation::save_states(const std::string& vm_state,
 
 Result<hypervisor::GuestSpec> PowerOperation::guest() {
     NOVALET_TRY(records_.conductor.load(instance(), {"info_cache"}, context()));
-    NOVALET_ASSIGN(const auto info, network_.networks.refresh(context().elevated(), instance()));
+    // With every port that Neutron has for it: a card that the cache lost is there again, and a
+    // port that is not bound to this host is.
+    NOVALET_ASSIGN(const auto info,
+                   network_.networks.bind_to_host(context().elevated(), instance()));
     return recorded_guest(records_, context(), instance(), info);
 }
 

@@ -16,20 +16,6 @@ class RouterTest : public tests::TaskTest {
   protected:
     /// A running server that is about to be stopped.
     void server_to_stop() { bench.make_guest(server_in("active", "powering-off")); }
-    /// Neutron's word on the port of the server, as nova-api passes it on.
-    void send_event(const char* name, Json instances) {
-        Json event = tests::nova_object("InstanceExternalEvent",
-                                        "1.5",
-                                        Json::object()
-                                            .set("instance_uuid", server_uuid)
-                                            .set("name", name)
-                                            .set("tag", tests::port_uuid)
-                                            .set("status", "completed"));
-        bench.send("external_instance_event",
-                   Json::object()
-                       .set("instances", std::move(instances))
-                       .set("events", Json::Array{std::move(event)}));
-    }
 };
 
 TEST_F(RouterTest, ARequestIsDurableBeforeItIsAcknowledged) {
@@ -223,29 +209,6 @@ TEST_F(RouterTest, AFailedEventStartDoesNotLeaveTheServerLocked) {
     EXPECT_EQ(bench.states(), "active/None");
     EXPECT_EQ(bench.guest_state(), PowerState::Running);
     EXPECT_EQ(bench.open_entries(), 0U);
-}
-
-TEST_F(RouterTest, ExternalEventsReachTheirWaiters) {
-    EventWaiters::Waiter waiter(
-        bench.waiters, InstanceUuid(server_uuid), {{"network-vif-plugged", tests::port_uuid}});
-    send_event("network-vif-plugged", Json::array());
-    EXPECT_TRUE(waiter.wait(Deadline::after(Seconds(50)), {}));
-}
-
-TEST_F(RouterTest, ANetworkChangeTakesItsTurnOnTheServersQueue) {
-    std::latch before(1);
-    bench.queues->post(server_uuid, [&](const std::stop_token&) {
-        before.wait();
-        bench.diary.note("the work before");
-    });
-    bench.bus.put_instance(tests::server_in("active", nullptr));
-    send_event("network-changed", Json::Array{bench.instance_argument()});
-    EXPECT_TRUE(bench.answers.take()) << "the caller does not wait for it";
-    before.count_down();
-    ASSERT_TRUE(bench.settle());
-    EXPECT_THAT(bench.diary.among({"the work before", "networks.refresh"}),
-                testing::ElementsAre("the work before",
-                                     "networks.refresh " + server_uuid + ' ' + tests::port_uuid));
 }
 
 } // namespace

@@ -145,6 +145,25 @@ TEST_F(RepairTest, GuestsGetTheirInterfaces) {
               std::vector<std::string>{tests::port_uuid});
 }
 
+TEST_F(RepairTest, PortsThatAreNotBoundAreBoundBeforeTheyArePlugged) {
+    for (const char* type : {"binding_failed", "unbound"}) {
+        auto record = server_in("active", nullptr);
+        auto cached = tests::one_port(true);
+        cached.elements().front().set("type", type);
+        record.member("info_cache").member("nova_object.data").set("network_info", cached.dump());
+        bench.make_guest(record);
+        bench.diary.clear();
+        repair();
+        EXPECT_THAT(bench.diary.of("networks."),
+                    testing::ElementsAre("networks.bind_to_host " + server_uuid));
+        EXPECT_EQ(bench.states(), "active/None");
+        bench.networks.refresh_error = Error{Code::Unavailable, "Neutron is away", "", ""};
+        repair();
+        EXPECT_EQ(bench.states(), "active/None") << "what the cache says is tried";
+        bench.networks.refresh_error.reset();
+    }
+}
+
 TEST_F(RepairTest, AGuestThatCannotBePluggedIsAnError) {
     server("active", nullptr, running);
     bench.host->fail_step(

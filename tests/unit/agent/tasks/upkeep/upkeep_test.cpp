@@ -205,27 +205,39 @@ TEST_F(UpkeepTest, FilesThatCannotBeRemovedAreTriedAgain) {
     EXPECT_TRUE(bench.bus.instance(server_uuid)["cleaned"].as_bool());
 }
 
-TEST_F(UpkeepTest, CachesAreRefreshedOneServerATurn) {
+TEST_F(UpkeepTest, CachesAreHealedAndPortsBoundOneServerATurn) {
     bench.bus.put_instance(server_in("active", nullptr));
     bench.bus.put_instance(server_in("active", nullptr, running, other_uuid));
     bench.resources.claimed = {server_uuid, other_uuid};
     for (int i = 0; i < 3; ++i)
         turn(&Upkeep::heal_info_cache);
-    EXPECT_THAT(bench.diary.of("networks.refresh"),
-                ElementsAre("networks.refresh " + server_uuid + ' ',
-                            "networks.refresh " + other_uuid + ' ',
-                            "networks.refresh " + server_uuid + ' '));
+    EXPECT_THAT(bench.diary.of("networks."),
+                ElementsAre("networks.bind_to_host " + server_uuid,
+                            "networks.bind_to_host " + other_uuid,
+                            "networks.bind_to_host " + server_uuid));
     bench.resources.claimed.clear();
     bench.diary.clear();
     turn(&Upkeep::heal_info_cache);
     EXPECT_THAT(bench.diary.lines(), IsEmpty()) << "an empty host asks nobody";
 }
 
-TEST_F(UpkeepTest, TheCacheOfAServerInAnOperationIsLeftAlone) {
-    bench.bus.put_instance(server_in("building", "spawning"));
+TEST_F(UpkeepTest, PortsOfAServerOnItsWayAreNotBound) {
+    bench.bus.put_instance(server_in("active", "migrating"));
     bench.resources.claimed = {server_uuid};
     turn(&Upkeep::heal_info_cache);
-    EXPECT_EQ(bench.diary.count("networks"), 0U);
+    EXPECT_THAT(bench.diary.of("networks."), ElementsAre("networks.heal " + server_uuid));
+}
+
+TEST_F(UpkeepTest, TheCacheOfAServerThatIsMadeRemovedOrElsewhereIsLeftAlone) {
+    bench.resources.claimed = {server_uuid};
+    auto elsewhere = server_in("active", nullptr);
+    elsewhere.set("host", "c2");
+    for (const auto& record :
+         {server_in("building", "spawning"), server_in("active", "deleting"), elsewhere}) {
+        bench.bus.put_instance(record);
+        turn(&Upkeep::heal_info_cache);
+        EXPECT_EQ(bench.diary.count("networks"), 0U) << record.dump();
+    }
 }
 
 TEST_F(UpkeepTest, SchedulersHearWhatIsHere) {

@@ -75,7 +75,7 @@ TEST_F(PowerTest, Start) {
     server("stopped", "powering-on", PowerState::Shutdown);
     run("start_instance");
     expect("active/None", PowerState::Running);
-    EXPECT_EQ(bench.diary.count("networks.refresh"), 1U);
+    EXPECT_EQ(bench.diary.count("networks.bind_to_host"), 1U);
 }
 
 TEST_F(PowerTest, SoftReboot) {
