@@ -1,5 +1,7 @@
 #include "agent/core/json.hpp"
 
+#include "agent/core/text.hpp"
+
 #include <cmath>
 #include <limits>
 #define RAPIDJSON_HAS_STDSTRING 1
@@ -40,12 +42,12 @@ class Builder {
         return false;
     }
     bool String(const char* text, rapidjson::SizeType size, bool /*copy*/) {
-        return put(Json(std::string(text, size)));
+        return is_whole({text, size}) && put(Json(std::string(text, size)));
     }
     bool StartObject() { return open(Json::object()); }
     bool Key(const char* text, rapidjson::SizeType size, bool /*copy*/) {
         open_.back().key.assign(text, size);
-        return true;
+        return is_whole(open_.back().key);
     }
     bool EndObject(rapidjson::SizeType /*count*/) { return close(); }
     bool StartArray() { return open(Json::array()); }
@@ -54,12 +56,23 @@ class Builder {
     [[nodiscard]] Json take() { return std::move(root_); }
     [[nodiscard]] bool too_deep() const { return too_deep_; }
     [[nodiscard]] bool too_many() const { return too_many_; }
+    [[nodiscard]] bool half_pair() const { return half_pair_; }
 
   private:
     struct Level {
         Json container;
         std::string key;
     };
+
+    /// RapidJSON refuses the first half of a surrogate pair alone, but writes the second half
+    /// ("\udc00") as three bytes that are no UTF-8: the text of such a tree could not be read back.
+    bool is_whole(std::string_view text) {
+        for (auto at = text.find('\xed'); at != std::string_view::npos;
+             at = text.find('\xed', at + 1))
+            if (at + 1 < text.size() && static_cast<unsigned char>(text[at + 1]) >= 0xa0U)
+                half_pair_ = true;
+        return !half_pair_;
+    }
 
     bool open(Json container) {
         if (open_.size() >= max_depth_) {
@@ -100,9 +113,42 @@ class Builder {
     std::size_t values_left_;
     bool too_deep_ = false;
     bool too_many_ = false;
+    bool half_pair_ = false;
     std::vector<Level> open_;
     Json root_;
 };
+
+Failure too_long(std::size_t bytes, const JsonLimits& limits) {
+    return fail(Code::InvalidArgument,
+                "JSON of " + std::to_string(bytes) + " bytes is over the limit of " +
+                    std::to_string(limits.max_bytes));
+}
+
+Failure too_deep(const JsonLimits& limits) {
+    return fail(Code::InvalidArgument,
+                "JSON nests deeper than " + std::to_string(limits.max_depth) + " levels");
+}
+
+Failure too_many(const JsonLimits& limits) {
+    return fail(Code::InvalidArgument,
+                "JSON has more than " + std::to_string(limits.max_values) + " values");
+}
+
+/// Walks no deeper than the limit, whatever the tree is.
+Result<void>
+check(const Json& value, const JsonLimits& limits, std::size_t depth, std::size_t& values) {
+    if (++values > limits.max_values)
+        return too_many(limits);
+    if (!value.is_array() && !value.is_object())
+        return {};
+    if (depth == limits.max_depth)
+        return too_deep(limits);
+    for (const auto& item : value.items())
+        NOVALET_TRY(check(item, limits, depth + 1, values));
+    for (const auto& [key, item] : value.members())
+        NOVALET_TRY(check(item, limits, depth + 1, values));
+    return {};
+}
 
 /// Then there is no encoding to be validated, which takes half of a parse. Python's json escapes
 /// everything else.
@@ -266,9 +312,7 @@ Json::Array& Json::elements() {
 
 Result<Json> Json::parse(std::string_view text, JsonLimits limits) {
     if (text.size() > limits.max_bytes)
-        return fail(Code::InvalidArgument,
-                    "JSON of " + std::to_string(text.size()) + " bytes is over the limit of " +
-                        std::to_string(limits.max_bytes));
+        return too_long(text.size(), limits);
     constexpr unsigned flags = rapidjson::kParseIterativeFlag | rapidjson::kParseFullPrecisionFlag;
     constexpr unsigned validating = flags | rapidjson::kParseValidateEncodingFlag;
     rapidjson::MemoryStream stream(text.data(), text.size());
@@ -278,11 +322,13 @@ Result<Json> Json::parse(std::string_view text, JsonLimits limits) {
     const auto parsed = is_ascii(text) ? reader.Parse<flags>(input, builder)
                                        : reader.Parse<validating>(input, builder);
     if (builder.too_deep())
-        return fail(Code::InvalidArgument,
-                    "JSON nests deeper than " + std::to_string(limits.max_depth) + " levels");
+        return too_deep(limits);
     if (builder.too_many())
+        return too_many(limits);
+    if (builder.half_pair())
         return fail(Code::InvalidArgument,
-                    "JSON has more than " + std::to_string(limits.max_values) + " values");
+                    "not JSON: half a surrogate pair in a string (before byte " +
+                        std::to_string(parsed.Offset()) + ")");
     if (parsed.IsError())
         return fail(Code::InvalidArgument,
                     std::string("not JSON: ") + rapidjson::GetParseError_En(parsed.Code()) +
@@ -299,6 +345,15 @@ std::string Json::dump() const {
     rapidjson::Writer<rapidjson::StringBuffer> writer(buffer);
     write(writer, *this);
     return {buffer.GetString(), buffer.GetSize()};
+}
+
+Result<std::string> Json::dump(const JsonLimits& limits) const {
+    std::size_t values = 0;
+    NOVALET_TRY(check(*this, limits, 0, values));
+    std::string text = to_utf8(dump());
+    if (text.size() > limits.max_bytes)
+        return too_long(text.size(), limits);
+    return text;
 }
 
 } // namespace novalet

@@ -13,11 +13,19 @@
 
 namespace novalet {
 
-/// Limits of one parse. Input from the bus, a peer or a file is hostile until parsed.
+/// Limits of one document. Input from the bus, a peer or a file is hostile until parsed. The values
+/// given here are those of every place that takes documents from outside: what one of them accepts
+/// can be stored, and is read back, by every other. A million values are some 150 MB of memory; the
+/// largest honest message (a list of a thousand instances) has a third of that.
 struct JsonLimits {
-    std::size_t max_bytes = 32U << 20U; ///< longer text is refused unread
-    std::size_t max_depth = 64;         ///< nesting of arrays and objects
-    std::size_t max_values = 4U << 20U; ///< values in the whole tree, each some 100 bytes of memory
+    std::size_t max_bytes = 128U << 20U; ///< longer text is refused unread
+    std::size_t max_depth = 100;         ///< nesting of arrays and objects
+    std::size_t max_values = 1'000'000;  ///< values in the whole tree
+
+    /// Of a document of ours that carries an accepted one among members of its own.
+    [[nodiscard]] constexpr JsonLimits around() const noexcept {
+        return {2 * max_bytes, max_depth + 28, 2 * max_values};
+    }
 };
 
 /// Value semantics; copying copies the whole tree. Not thread safe (share const documents only).
@@ -97,11 +105,15 @@ class Json {
 
     [[nodiscard]] bool operator==(const Json& other) const { return value_ == other.value_; }
 
-    /// Whole text must be one document: UTF-8 is validated, trailing bytes and NUL are errors.
+    /// Whole text must be one document: UTF-8 is validated, trailing bytes and NUL are errors, and
+    /// so are escapes of half a surrogate pair, which no UTF-8 can hold.
     /// The error text says the byte offset and what is wrong.
     [[nodiscard]] static Result<Json> parse(std::string_view text, JsonLimits limits = {});
     /// Compact text, members in key order (equal documents have equal text).
     [[nodiscard]] std::string dump() const;
+    /// The same for a text that is to be read back: `parse` with these limits takes it. Bytes that
+    /// are no UTF-8 become U+FFFD. InvalidArgument says which limit the document is over.
+    [[nodiscard]] Result<std::string> dump(const JsonLimits& limits) const;
 
   private:
     std::variant<std::nullptr_t, bool, std::int64_t, double, std::string, Array, Object> value_;

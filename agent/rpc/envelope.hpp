@@ -10,9 +10,8 @@
 namespace novalet::rpc {
 
 /// Limits of a message from the bus, which is hostile until parsed. The envelope holds the message
-/// as a JSON string, so both are parsed with them. A million values are some 150 MB of memory; the
-/// largest honest message (a list of a thousand instances) has a third of that.
-constexpr JsonLimits message_limits{128U << 20U, 100, 1'000'000};
+/// as a JSON string, so both are parsed with them.
+constexpr JsonLimits message_limits{};
 /// Longest name of a method, namespace or queue and longest id, in bytes (AMQP's short string).
 constexpr std::size_t longest_name = 255;
 

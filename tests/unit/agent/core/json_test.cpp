@@ -109,6 +109,9 @@ INSTANTIATE_TEST_SUITE_P(Texts,
                                          "\"\xc3\"",
                                          "\"\xed\xa0\x80\"",
                                          "\"\\ud800\"",
+                                         "\"\\udc00\"",
+                                         "\"a\\udfffb\"",
+                                         "{\"\\udc80\":1}",
                                          "1e400",
                                          std::string("1\0", 2),
                                          std::string("\"a\0b\"", 5),
@@ -118,10 +121,10 @@ TEST(Json, DepthIsLimitedAndADeepTextDoesNoHarm) {
     const auto nested = [](std::size_t levels) {
         return std::string(levels, '[') + std::string(levels, ']');
     };
-    EXPECT_TRUE(Json::parse(nested(64)));
-    const auto deep = Json::parse(nested(65));
+    EXPECT_TRUE(Json::parse(nested(JsonLimits{}.max_depth)));
+    const auto deep = Json::parse(nested(JsonLimits{}.max_depth + 1));
     ASSERT_FALSE(deep);
-    EXPECT_THAT(deep.error().text, HasSubstr("64 levels"));
+    EXPECT_THAT(deep.error().text, HasSubstr("100 levels"));
     EXPECT_FALSE(Json::parse(std::string(100000, '[')));
     std::string objects;
     for (int i = 0; i < 100000; ++i)
@@ -129,6 +132,23 @@ TEST(Json, DepthIsLimitedAndADeepTextDoesNoHarm) {
     EXPECT_FALSE(Json::parse(objects));
     EXPECT_TRUE(Json::parse("[[1]]", {.max_bytes = 100, .max_depth = 2}));
     EXPECT_FALSE(Json::parse("[[[1]]]", {.max_bytes = 100, .max_depth = 2}));
+}
+
+TEST(Json, WhatIsWrittenWithLimitsIsReadWithThem) {
+    const JsonLimits limits{.max_bytes = 20, .max_depth = 2, .max_values = 4};
+    const auto refused = [&](const Json& value) {
+        const auto text = value.dump(limits);
+        return text ? std::string() : text.error().text;
+    };
+    EXPECT_EQ(Json(Json::Array{Json::Array{}, 1, 2}).dump(limits).value(), "[[],1,2]");
+    EXPECT_THAT(refused(Json::Array{Json::Array{Json::Array{}}}), HasSubstr("2 levels"));
+    EXPECT_THAT(refused(Json::Array{1, 2, 3, 4}), HasSubstr("4 values"));
+    EXPECT_EQ(Json(std::string(18, 'x')).dump(limits).value().size(), 20U);
+    EXPECT_THAT(refused(std::string(19, 'x')), HasSubstr("limit of 20"));
+    const auto mended = Json("a\xff").dump(limits);
+    ASSERT_TRUE(mended);
+    EXPECT_EQ(Json::parse(*mended).value().as_string(), "a\ufffd");
+    EXPECT_TRUE(JsonLimits{}.around().max_depth > JsonLimits{}.max_depth + 8);
 }
 
 TEST(Json, SizeIsLimited) {
