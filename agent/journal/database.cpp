@@ -1,13 +1,33 @@
 #include "agent/journal/database.hpp"
 
+#include "agent/core/file.hpp"
 #include "agent/core/text.hpp"
 
+#include <cerrno>
 #include <sqlite3.h>
 
 namespace novalet::journal {
 namespace {
 
-Code code_of(int status) {
+/// `number`: errno of the system call that failed, 0 when none did.
+Code code_of_io(int status, int number) {
+    switch (status) {
+    case SQLITE_IOERR_READ:
+    case SQLITE_IOERR_SHORT_READ:
+    case SQLITE_IOERR_FSTAT:
+    case SQLITE_IOERR_DATA:
+    case SQLITE_IOERR_CORRUPTFS:
+        return Code::DataLoss;
+    default:
+        // SQLite itself looks for ENOSPC only.
+        return number == ENOSPC || number == EDQUOT || number == EFBIG ? Code::ResourceExhausted
+                                                                       : Code::Unavailable;
+    }
+}
+
+Code code_of(int status, int number) {
+    if (status == SQLITE_READONLY_DBMOVED) // the file has no name any more
+        return Code::DataLoss;
     switch (status & 0xFF) {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
@@ -22,7 +42,9 @@ Code code_of(int status) {
     case SQLITE_AUTH:
         return Code::Unauthorized;
     case SQLITE_IOERR:
+        return code_of_io(status, number);
     case SQLITE_CANTOPEN:
+        return number == ENOSPC || number == EDQUOT ? Code::ResourceExhausted : Code::Unavailable;
     case SQLITE_NOMEM:
         return Code::Unavailable;
     default:
@@ -30,12 +52,33 @@ Code code_of(int status) {
     }
 }
 
+/// errno of the last system call that failed on the database file or its WAL, 0 for none. The
+/// connection's own note of it (sqlite3_system_errno) is whatever the calls after it left.
+int last_errno(sqlite3* connection) {
+    int number = 0;
+    sqlite3_file* wal = nullptr;
+    sqlite3_file_control(connection, "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal);
+    if (wal != nullptr && wal->pMethods != nullptr)
+        wal->pMethods->xFileControl(wal, SQLITE_FCNTL_LAST_ERRNO, &number);
+    if (number == 0)
+        sqlite3_file_control(connection, "main", SQLITE_FCNTL_LAST_ERRNO, &number);
+    return number;
+}
+
 Failure failure(sqlite3* connection, int status) {
+    if (connection == nullptr)
+        return fail(code_of(status, 0), cat(sqlite3_errstr(status), " (SQLite ", status, ')'));
+    const int extended = sqlite3_extended_errcode(connection);
     // The text of SQLite never contains bound values, so no secret can be in it.
-    return fail(code_of(status),
-                cat(connection != nullptr ? sqlite3_errmsg(connection) : sqlite3_errstr(status),
+    const std::string text = sqlite3_errmsg(connection);
+    const int number = (extended & 0xFF) == SQLITE_IOERR      ? last_errno(connection)
+                       : (extended & 0xFF) == SQLITE_CANTOPEN ? sqlite3_system_errno(connection)
+                                                              : 0;
+    return fail(code_of(extended, number),
+                cat(text,
+                    number != 0 ? cat(": ", errno_text(number)) : std::string(),
                     " (SQLite ",
-                    connection != nullptr ? sqlite3_extended_errcode(connection) : status,
+                    extended,
                     ')'));
 }
 

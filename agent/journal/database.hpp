@@ -36,9 +36,13 @@ class Statement {
     std::unique_ptr<Handle> handle_;
 };
 
+/// Codes of all failures here: DataLoss (no database, damaged, or its bytes cannot be read),
+/// ResourceExhausted (disk, quota, file size limit), Conflict (another process has it), Unavailable
+/// (the disk did not take a write; or no memory), Unauthorized (read-only), Internal (a statement
+/// does not fit what is in the file).
 class Database {
   public:
-    /// DataLoss when the file is no database or damaged, Conflict when another process has it.
+    /// Makes the file when there is none.
     [[nodiscard]] static Result<Database> open(const std::filesystem::path& path);
     Database(Database&&) noexcept;
     Database& operator=(Database&&) noexcept;

@@ -86,7 +86,6 @@ TEST_F(JournalTest, KeepsARequestOverARestart) {
     EXPECT_EQ(entry.step, "networking");
     EXPECT_EQ(entry.step_data["port"].as_string(), "p1");
     EXPECT_EQ(entry.accepted_at, clock_.wall());
-    EXPECT_EQ(entry.attempts, 2U);
 }
 
 TEST_F(JournalTest, KeepsWhatACallNeedsForItsAnswer) {
@@ -269,20 +268,6 @@ TEST_F(JournalTest, ATableThatIsNotOursCountsAsDamaged) {
     EXPECT_TRUE(open()->damaged_copy());
 }
 
-TEST_F(JournalTest, ANewerSchemaIsRefusedAndLeftAlone) {
-    open().reset();
-    {
-        auto database = Database::open(options_.path).value();
-        ASSERT_TRUE(database.execute("PRAGMA user_version = 99"));
-    }
-    const auto journal = Journal::open(options_, clock_);
-    ASSERT_FALSE(journal);
-    EXPECT_EQ(journal.error().code, Code::Unsupported);
-    EXPECT_THAT(journal.error().text, HasSubstr("99"));
-    auto database = Database::open(options_.path).value();
-    EXPECT_EQ(database.value_of("PRAGMA user_version").value(), "99");
-}
-
 TEST_F(JournalTest, AFullDiskIsAnErrorAndLeavesNothingBehind) {
     options_.max_bytes = 128U << 10U;
     const auto journal = open();
@@ -351,6 +336,152 @@ TEST_F(JournalTest, ManyThreadsWriteAtOnceAndNothingIsLostOrDoubled) {
     EXPECT_EQ(fresh.size(), std::size_t{threads / 2 * each});
     EXPECT_EQ(duplicates, threads / 2 * each);
     EXPECT_EQ(journal->open_entries().value().size(), fresh.size());
+}
+
+TEST_F(JournalTest, TheStateIsThatOfTheLastStep) {
+    auto journal = open();
+    const auto entry = journal->record(build_request("u1")).value().entry;
+    Json state;
+    state.set("version", 1).set("done", Json::Array{"claim", nullptr, 1.5, "\u00e4\n"});
+    ASSERT_TRUE(journal->set_step(entry, "spawning", state));
+    EXPECT_EQ(journal->open_entries().value().at(0).step_data, state);
+    journal.reset();
+    journal = open();
+    EXPECT_EQ(journal->open_entries().value().at(0).step_data, state);
+    ASSERT_TRUE(journal->set_step(entry, "networking"));
+    EXPECT_TRUE(journal->open_entries().value().at(0).step_data.is_null());
+}
+
+Json nested(std::size_t levels) {
+    Json value = Json::Array{};
+    for (std::size_t i = 1; i < levels; ++i) {
+        Json::Array outer(1);
+        outer[0] = std::move(value);
+        value = std::move(outer);
+    }
+    return value;
+}
+
+TEST_F(JournalTest, WhateverWasAcceptedIsReadBackAlsoInsideAState) {
+    auto journal = open();
+    auto request = build_request("u1");
+    request.args.set("deep", nested(JsonLimits{}.max_depth - 1));
+    ASSERT_TRUE(Json::parse(request.args.dump())) << "the bus brings it";
+    const auto entry = journal->record(request).value().entry;
+    Json state = Json::object();
+    state.set("version", 1).set("to_send", Json::Array{Json::object().set("args", request.args)});
+    ASSERT_TRUE(journal->set_step(entry, "hand over", state));
+    for (int restart = 0; restart < 2; ++restart) {
+        const auto entries = journal->open_entries().value();
+        ASSERT_EQ(entries.size(), 1U);
+        EXPECT_EQ(entries[0].request.args, request.args);
+        EXPECT_EQ(entries[0].step_data, state);
+        journal.reset();
+        journal = open();
+    }
+}
+
+TEST_F(JournalTest, WhatCouldNotBeReadBackIsRefused) {
+    const auto journal = open();
+    const auto entry = journal->record(build_request("u1")).value().entry;
+    const auto deep = journal->set_step(entry, "spawning", nested(document_limits.max_depth + 1));
+    ASSERT_FALSE(deep);
+    EXPECT_EQ(deep.error().code, Code::InvalidArgument);
+    EXPECT_THAT(deep.error().text, HasSubstr("step data of journal entry 1 for step spawning"));
+    EXPECT_THAT(deep.error().text, HasSubstr(cat("deeper than ", document_limits.max_depth)));
+    auto request = build_request("u2");
+    request.args = nested(document_limits.max_depth + 1);
+    EXPECT_EQ(journal->record(request).error().code, Code::InvalidArgument);
+    EXPECT_EQ(journal->open_entries().value().size(), 1U);
+    EXPECT_TRUE(journal->open_entries().value().at(0).step_data.is_null());
+}
+
+TEST_F(JournalTest, BytesThatAreNoTextDoNotMakeAnEntryUnreadable) {
+    const auto journal = open();
+    const auto entry = journal->record(build_request("u1")).value().entry;
+    ASSERT_TRUE(journal->set_step(entry, "undo", Json::object().set("error", "qemu: \xff\xfe")));
+    EXPECT_EQ(journal->open_entries().value().at(0).step_data["error"].as_string(),
+              "qemu: \ufffd\ufffd");
+}
+
+class JournalAttemptsTest : public JournalTest {
+  protected:
+    /// Another process; the one before was killed unless it ended with `stop`.
+    unsigned attempts_of_the_next_process() {
+        journal_.reset();
+        journal_ = open();
+        return journal_->open_entries().value().at(0).attempts;
+    }
+
+    std::unique_ptr<Journal> journal_ = open();
+    EntryId entry_ = journal_->record(build_request("u1")).value().entry;
+};
+
+TEST_F(JournalAttemptsTest, ADeathOverAStepCountsOnce) {
+    ASSERT_TRUE(journal_->set_step(entry_, "spawning"));
+    EXPECT_EQ(journal_->open_entries().value().at(0).attempts, 1U);
+    EXPECT_EQ(attempts_of_the_next_process(), 2U);
+    EXPECT_EQ(attempts_of_the_next_process(), 2U) << "that one had not begun yet";
+    ASSERT_TRUE(journal_->begin(entry_));
+    EXPECT_EQ(attempts_of_the_next_process(), 3U);
+}
+
+TEST_F(JournalAttemptsTest, WhoWaitsIsNotCounted) {
+    EXPECT_EQ(attempts_of_the_next_process(), 1U);
+    ASSERT_TRUE(journal_->begin(entry_));
+    ASSERT_TRUE(journal_->set_step(entry_, "spawning"));
+    ASSERT_TRUE(journal_->suspend(entry_));
+    EXPECT_EQ(attempts_of_the_next_process(), 1U);
+    EXPECT_EQ(journal_->open_entries().value().at(0).step, "spawning");
+}
+
+TEST_F(JournalAttemptsTest, AnOrderlyEndIsNotCountedEvenWhenWorkGoesOn) {
+    for (int outage = 0; outage < 5; ++outage) {
+        ASSERT_TRUE(journal_->set_step(entry_, "spawning"));
+        ASSERT_TRUE(journal_->stop());
+        ASSERT_TRUE(journal_->set_step(entry_, "networking"));
+        ASSERT_TRUE(journal_->begin(entry_));
+        EXPECT_EQ(attempts_of_the_next_process(), 1U);
+    }
+    EXPECT_EQ(journal_->open_entries().value().at(0).step, "networking");
+}
+
+TEST_F(JournalAttemptsTest, MarksAreForOpenEntriesOnly) {
+    EXPECT_EQ(journal_->begin(4711).error().code, Code::NotFound);
+    EXPECT_EQ(journal_->suspend(4711).error().code, Code::NotFound);
+    ASSERT_TRUE(journal_->close(entry_, Outcome::Done));
+    EXPECT_EQ(journal_->begin(entry_).error().code, Code::NotFound);
+}
+
+/// Made by the novalet that had schema version 1.
+TEST_F(JournalTest, AFileOfVersion1IsRead) {
+    std::filesystem::create_directories(options_.path.parent_path());
+    std::filesystem::copy_file(
+        cat(NOVALET_SOURCE_DIR, "/tests/unit/agent/journal/data/version_1.sqlite"), options_.path);
+    clock_.set_wall(WallTime(Seconds(1'790'000'100))); // soon after it was made
+    for (int restart = 0; restart < 2; ++restart) {
+        const auto journal = open();
+        EXPECT_FALSE(journal->damaged_copy());
+        const auto entries = journal->open_entries().value();
+        ASSERT_EQ(entries.size(), 2U);
+        EXPECT_EQ(entries[0].id, 2);
+        EXPECT_EQ(entries[0].request.unique_id, "u-build");
+        EXPECT_EQ(entries[0].request.method, "build_and_run_instance");
+        EXPECT_EQ(entries[0].request.args["admin_password"].as_string(), "s\u00e9same");
+        EXPECT_EQ(entries[0].request.context["auth_token"].as_string(), "token-1");
+        EXPECT_EQ(entries[0].accepted_at, WallTime(Seconds(1'790'000'000)));
+        EXPECT_EQ(entries[0].step, "networking");
+        EXPECT_EQ(entries[0].step_data["port"].as_string(), "p1");
+        EXPECT_EQ(entries[0].attempts, 1U);
+        EXPECT_EQ(entries[1].request.method, "reboot_instance");
+        EXPECT_EQ(entries[1].request.name_space, "baseapi");
+        EXPECT_EQ(entries[1].request.message_id, "m1");
+        EXPECT_EQ(entries[1].request.reply_queue, "reply_1");
+        EXPECT_TRUE(entries[1].step_data.is_null());
+        EXPECT_FALSE(journal->record(build_request("u-done")).value().fresh);
+    }
+    const auto journal = open();
+    EXPECT_GT(journal->record(build_request("new")).value().entry, 3);
 }
 
 TEST_F(JournalTest, WhatWasAcceptedSurvivesAKill) {
