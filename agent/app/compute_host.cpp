@@ -19,10 +19,11 @@ constexpr const char* binary = "nova-compute"; ///< what Service records and sch
 constexpr const char* automatic = "AUTO: ";    ///< marks a disable that is ours to take back
 constexpr std::size_t network_threads = 16;
 constexpr std::size_t question_threads = 16;
-constexpr std::size_t periodic_threads = 9; ///< as many as there are periodic tasks
+constexpr std::size_t periodic_threads = 10; ///< as many as there are periodic tasks
 constexpr const char* link_lane = "link of the hypervisor";
 constexpr std::size_t task_threads_beside_builds = 64;
 constexpr Seconds close_patience{5};
+constexpr Seconds closes_pause{30}; ///< between tries to write what the journal still owes
 
 std::unique_ptr<hypervisor::Hypervisor> make_hypervisor(const config::Config& config,
                                                         const std::string& release) {
@@ -248,6 +249,11 @@ void ComputeHost::start_periodic() {
         return interval + Seconds(delay(random));
     };
     add("heartbeat", every.report_interval, every.report_interval, [this] { heartbeat(); });
+    add("journal_closes", closes_pause, closes_pause, [this] {
+        if (const auto written = journal_->retry_closes(); !written)
+            log::warning("finished requests cannot be closed in the journal yet",
+                         {{"host", config_.host}, {"error", written.error().text}});
+    });
     add("audit", every.update_resources, fuzzy(every.update_resources), [this] {
         tracker_->audit();
         malloc_trim(0); // what the last minute's work needed goes back to the host
@@ -317,6 +323,10 @@ bool ComputeHost::finish(const Deadline& deadline) {
     if (!done)
         log::warning("work is left for the next start",
                      {{"host", config_.host}, {"tasks", pool_->running()}});
+    if (journal_)
+        if (const auto stopped = journal_->stop(); !stopped)
+            log::error("the journal could not note that this end is an orderly one",
+                       {{"host", config_.host}, {"error", stopped.error().text}});
     if (alt_server_)
         alt_server_->stop_consuming(Deadline::after(close_patience));
     if (hypervisor_)
