@@ -6,11 +6,10 @@
 #include "agent/core/metrics.hpp"
 #include "agent/core/text.hpp"
 #include "hypervisor/storage/file_lock.hpp"
-#include "hypervisor/storage/image_sample.hpp"
 #include "hypervisor/storage/part_file.hpp"
+#include "hypervisor/storage/qcow2_header.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cctype>
 #include <cerrno>
 #include <fcntl.h>
@@ -24,8 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t digest_length = 40;       // sha1 in hex
-constexpr std::size_t most_backing_name = 1023; // QEMU's own limit
+constexpr std::size_t digest_length = 40; // sha1 in hex
 
 enum class Kind { Original, Resized, Blank };
 
@@ -58,27 +56,8 @@ std::optional<Kind> kind_of(const std::string& name) {
 /// Name of the file that a qcow2 disk stands on; empty when it stands on none or is not qcow2. A
 /// guest that writes such a header into its raw disk gains that a file is kept.
 Result<std::string> backing_name(const fs::path& disk) {
-    const Fd file(open(disk.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-    if (!file && (errno == ENOENT || errno == ELOOP))
-        return std::string(); // gone meanwhile, or a link: no disk of ours
-    if (!file)
-        return file_failure("open " + disk.string());
-    std::array<char, 20> head{};
-    const auto got = pread(file.get(), head.data(), head.size(), 0);
-    if (got < 0)
-        return file_failure("read " + disk.string());
-    const std::string_view view(head.data(), static_cast<std::size_t>(got));
-    if (view.size() < head.size() || !view.starts_with("QFI\xfb"))
-        return std::string();
-    const auto offset = big_endian(view.substr(8, 8));
-    const auto length = static_cast<std::size_t>(big_endian(view.substr(16, 4)));
-    if (offset == 0 || length == 0 || length > most_backing_name)
-        return std::string();
-    std::string name(length, '\0');
-    if (pread(file.get(), name.data(), length, static_cast<off_t>(offset)) !=
-        static_cast<ssize_t>(length))
-        return std::string();
-    return fs::path(name).filename().string();
+    NOVALET_ASSIGN(const auto header, read_qcow2_header(disk));
+    return header ? fs::path(header->backing_file).filename().string() : std::string();
 }
 
 /// Base files that disks below the instances' folder stand on: those of this host's guests, of

@@ -4,6 +4,8 @@
 #include "agent/core/json.hpp"
 #include "agent/core/text.hpp"
 
+#include <algorithm>
+
 namespace novalet::hypervisor::storage {
 namespace {
 
@@ -18,6 +20,17 @@ bool is_known(const std::string& format) {
 }
 
 } // namespace
+
+bool is_disk_name(const std::string& name) {
+    if (name == "disk")
+        return true;
+    if (!name.starts_with("disk.") || name.size() == 5 || name == "disk.info" ||
+        name == "disk.config")
+        return false;
+    return std::all_of(name.begin() + 5, name.end(), [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+    });
+}
 
 Result<DiskFormats> DiskFormats::read(const std::filesystem::path& folder) {
     const auto file = folder / "disk.info";

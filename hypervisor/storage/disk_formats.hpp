@@ -11,6 +11,10 @@
 
 namespace novalet::hypervisor::storage {
 
+/// "disk", "disk.local", "disk.eph0", "disk.swap": what a guest's disks are called, and nothing
+/// that leaves its folder or is one of the folder's other files.
+[[nodiscard]] bool is_disk_name(const std::string& name);
+
 /// Value. One guest's file is used by one thread at a time.
 class DiskFormats {
   public:

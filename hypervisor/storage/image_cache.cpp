@@ -276,6 +276,14 @@ Result<void> ImageCache::fetch(const ImageId& image,
     return converted.keep_as(target);
 }
 
+fs::path ImageCache::base_path(const ImageId& image) const {
+    return folder_ / sha1_hex(image.str());
+}
+
+fs::path ImageCache::blank_base_path(std::uint64_t bytes, const std::string& filesystem) const {
+    return folder_ / blank_base_name(bytes, filesystem, options_.default_ephemeral_format);
+}
+
 Result<BaseImage>
 ImageCache::base(const ImageId& image, ImageSource& source, const std::stop_token& stop) {
     const std::string name = sha1_hex(image.str());

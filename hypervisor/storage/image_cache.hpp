@@ -59,6 +59,10 @@ class ImageCache {
     /// existing base that is not safe), or what the source says.
     [[nodiscard]] Result<BaseImage>
     base(const ImageId& image, ImageSource& source, const std::stop_token& stop);
+    /// Where base() and blank_base() put theirs; nothing is made.
+    [[nodiscard]] std::filesystem::path base_path(const ImageId& image) const;
+    [[nodiscard]] std::filesystem::path blank_base_path(std::uint64_t bytes,
+                                                        const std::string& filesystem) const;
     /// The plain file of a kernel or ramdisk image, copied to `target`, all or nothing.
     [[nodiscard]] Result<void> copy_plain(const ImageId& image,
                                           ImageSource& source,

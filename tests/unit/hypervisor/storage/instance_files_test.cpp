@@ -3,6 +3,7 @@
 #include "tests/support/fake_processes.hpp"
 #include "tests/support/instance_folder.hpp"
 
+#include <algorithm>
 #include <fcntl.h>
 #include <fstream>
 #include <gmock/gmock.h>
@@ -195,6 +196,196 @@ TEST_F(InstanceFilesTest, NoOtherTextThanAUuidBecomesAPath) {
         EXPECT_FALSE(files().exists(wrong));
         EXPECT_EQ(files().growth(wrong), 0U);
     }
+}
+
+// --- formats that were written down, and those that were not
+
+/// Of a qcow2 file of one GiB that stands on `backing`.
+std::string qcow2_head(const std::string& backing) {
+    std::string head(512, '\0');
+    head.replace(0, 8, std::string("QFI\xfb\0\0\0\x03", 8));
+    if (!backing.empty()) {
+        head[15] = static_cast<char>(200); // offset of the name
+        head[18] = static_cast<char>(backing.size() >> 8U);
+        head[19] = static_cast<char>(backing.size());
+        head.replace(200, backing.size(), backing);
+    }
+    head[28] = 0x40;
+    return head;
+}
+
+TEST_F(InstanceFilesTest, TheNotedFormatBeatsOptionAndContent) {
+    add(DiskSource::Image, "disk", gib);
+    write("disk.info", "{\"" + path("disk") + "\": \"raw\"}");
+    write("disk", qcow2_head("/etc/shadow")); // by the guest
+    EXPECT_TRUE(options_.copy_on_write);
+    EXPECT_EQ(files().format_of(uuid, "disk"), "raw");
+    ASSERT_TRUE(files().note_formats(guest_, {{"disk", "qcow2"}}));
+    ASSERT_TRUE(files().complete(guest_, &images_, {}));
+    EXPECT_EQ(files().format_of(uuid, "disk"), "raw");
+    EXPECT_TRUE(processes_.requests().empty());
+}
+
+TEST_F(InstanceFilesTest, AnOverlayStaysOneOnAHostThatMakesRawDisks) {
+    options_.copy_on_write = false;
+    add(DiskSource::Image, "disk", gib);
+    write("disk.info", "{\"" + path("disk") + "\": \"qcow2\"}");
+    write("disk", qcow2_head(""));
+    ASSERT_TRUE(files().complete(guest_, &images_, {}));
+    EXPECT_EQ(files().format_of(uuid, "disk"), "qcow2");
+}
+
+TEST_F(InstanceFilesTest, WithoutANoteTheContentSettlesOnlyWhatCannotBeQcow2) {
+    for (const bool copy_on_write : {true, false}) {
+        files_.reset();
+        options_.copy_on_write = copy_on_write;
+        guest_.disks.clear();
+        add(DiskSource::Image, "disk", gib);
+        EXPECT_EQ(files().format_of(uuid, "disk.eph0"), copy_on_write ? "qcow2" : "raw")
+            << "one that is to be made";
+        write("disk", "plain");
+        EXPECT_EQ(files().format_of(uuid, "disk"), "raw");
+        write("disk", qcow2_head("/etc/shadow"));
+        for (const auto& refused : {files().format_of(uuid, "disk").error(),
+                                    files().note_formats(guest_, {}).error(),
+                                    create().error(),
+                                    files().complete(guest_, &images_, {}).error()}) {
+            EXPECT_EQ(refused.exception, "InvalidDiskInfo");
+            EXPECT_THAT(refused.text, HasSubstr(path("disk.info")));
+        }
+        EXPECT_TRUE(disk_info().is_null());
+    }
+}
+
+TEST_F(InstanceFilesTest, WithoutANoteTheDefinitionOfTheDomainIsBelieved) {
+    add(DiskSource::Image, "disk", gib);
+    add(DiskSource::Blank, "disk.eph0", gib);
+    write("disk", qcow2_head(""));
+    write("disk.eph0", qcow2_head("/etc/shadow"));
+    ASSERT_TRUE(files().note_formats(guest_, {{"disk", "qcow2"}, {"disk.eph0", "raw"}}));
+    EXPECT_EQ(disk_info(), Json(Json::Object{{path("disk"), "qcow2"}, {path("disk.eph0"), "raw"}}));
+    write("disk", "plain"); // and it is the note that counts from then on
+    EXPECT_EQ(files().format_of(uuid, "disk"), "qcow2");
+}
+
+TEST_F(InstanceFilesTest, ADefinitionCannotMakeAPlainFileQcow2) {
+    add(DiskSource::Image, "disk", gib);
+    write("disk", "plain");
+    ASSERT_TRUE(files().note_formats(guest_, {{"disk", "qcow2"}}));
+    EXPECT_EQ(disk_info()[path("disk")].as_string(), "raw");
+}
+
+// --- what a start needs
+
+TEST_F(InstanceFilesTest, AnOverlaysOwnHeaderSaysWhatItStandsOn) {
+    add(DiskSource::Image, "disk", gib);
+    write("disk.info", "{\"" + path("disk") + "\": \"qcow2\"}");
+    write("disk", qcow2_head(""));
+    ASSERT_TRUE(files().complete(guest_, &images_, {}));
+    EXPECT_EQ(images_.fetches, 0U) << "it needs no image any more";
+
+    const auto other = (folder_ / "_base/0000000000000000000000000000000000000000").string();
+    write("disk", qcow2_head(other));
+    const auto lost = files().complete(guest_, &images_, {});
+    ASSERT_FALSE(lost);
+    EXPECT_EQ(lost.error().exception, "DiskNotFound");
+    EXPECT_THAT(lost.error().text, HasSubstr(other));
+    std::ofstream(other) << "base";
+    EXPECT_TRUE(files().complete(guest_, &images_, {}));
+    EXPECT_EQ(images_.fetches, 0U) << "the record's image is not what it stands on";
+
+    const auto usual = folder_ / "_base/a2167934a6cfe3e7106837132dd1e4977684cd07";
+    write("disk", qcow2_head(usual));
+    EXPECT_FALSE(files().complete(guest_, nullptr, {})) << "nobody to fetch it";
+    ASSERT_TRUE(files().complete(guest_, &images_, {}));
+    EXPECT_EQ(images_.fetches, 1U);
+    EXPECT_TRUE(fs::exists(usual));
+    EXPECT_TRUE(files().complete(guest_, nullptr, {}));
+}
+
+TEST_F(InstanceFilesTest, WhatHeldDataIsNotMadeAnew) {
+    add(DiskSource::Image, "disk", gib);
+    add(DiskSource::Swap, "disk.swap", gib);
+    guest_.config_drive.emplace(); // what it held is not said
+    ASSERT_TRUE(create());
+    write("disk", qcow2_head(""));
+    write("disk.swap", qcow2_head(""));
+    write("disk.config", "iso");
+    ASSERT_TRUE(files().complete(guest_, &images_, {}));
+    for (const char* name : {"disk", "disk.config"}) {
+        fs::rename(path(name), path("aside"));
+        const auto refused = files().complete(guest_, &images_, {});
+        ASSERT_FALSE(refused) << name;
+        EXPECT_EQ(refused.error().exception, "DiskNotFound");
+        EXPECT_THAT(refused.error().text, HasSubstr(path(name) + ":"));
+        EXPECT_FALSE(fs::exists(path(name)));
+        fs::rename(path("aside"), path(name));
+    }
+    fs::remove(path("disk.config"));
+    EXPECT_EQ(files().create_config_drive(guest_).error().exception, "DiskNotFound");
+    fs::remove(path("disk.swap"));
+    guest_.config_drive.reset();
+    ASSERT_TRUE(files().complete(guest_, &images_, {}));
+    EXPECT_TRUE(fs::exists(path("disk.swap"))) << "swap holds nothing that lasts";
+}
+
+TEST_F(InstanceFilesTest, TheKindOfAConfigDriveIsReadFromIt) {
+    EXPECT_FALSE(files().config_drive_is_vfat(uuid));
+    std::string image(0x9000, '\0');
+    write("disk.config", image);
+    EXPECT_EQ(files().config_drive_is_vfat(uuid), true);
+    image.replace(0x8001, 5, "CD001");
+    write("disk.config", image);
+    EXPECT_EQ(files().config_drive_is_vfat(uuid), false);
+    write("disk.config", "short");
+    EXPECT_EQ(files().config_drive_is_vfat(uuid), true);
+}
+
+// --- whose folder it is
+
+TEST_F(InstanceFilesTest, AFolderIsClaimedByWhoMakesIt) {
+    options_.host = "one";
+    EXPECT_EQ(files().claim(uuid), true);
+    EXPECT_EQ(files().claim(uuid), true) << "an attempt that was cut off";
+    ASSERT_TRUE(files().release(uuid));
+    EXPECT_EQ(files().claim(uuid), false) << "a guest lives there";
+    ASSERT_TRUE(files().release(uuid));
+    ASSERT_TRUE(files().remove(uuid));
+    EXPECT_EQ(files().claim(uuid), true);
+    files_.reset();
+    options_.host = "two";
+    EXPECT_EQ(files().claim(uuid), false) << "another host builds there";
+    EXPECT_EQ(files().claim(InstanceUuid("../x")).error().code, Code::InvalidArgument);
+}
+
+TEST_F(InstanceFilesTest, FoldersOfGuestsAreListed) {
+    options_.host = "one";
+    const InstanceUuid half{"11111111-3c00-4365-b0ce-e0fb3df0c7c4"};
+    ASSERT_TRUE(files().claim(uuid));
+    fs::create_directories(folder_ / (half.str() + "_del"));
+    fs::create_directories(folder_ / "snapshots");
+    std::ofstream(folder_ / "22222222-3c00-4365-b0ce-e0fb3df0c7c4") << "no folder";
+    auto found = files().folders();
+    ASSERT_TRUE(found) << found.error().text;
+    std::sort(
+        found->begin(), found->end(), [](const auto& a, const auto& b) { return a.uuid < b.uuid; });
+    ASSERT_EQ(found->size(), 2U);
+    EXPECT_EQ(found->at(0).uuid, half);
+    EXPECT_EQ(found->at(0).path, folder_ / (half.str() + "_del"));
+    EXPECT_FALSE(found->at(0).claimed);
+    EXPECT_EQ(found->at(1).uuid, uuid);
+    EXPECT_TRUE(found->at(1).claimed);
+    // A disk that is written to keeps its folder young.
+    const auto old = fs::file_time_type::clock::now() - std::chrono::hours(48);
+    fs::last_write_time(home(), old);
+    fs::last_write_time(home() / "novalet.building", old);
+    const auto then = files().folders()->at(0).uuid == uuid ? files().folders()->at(0).changed
+                                                            : files().folders()->at(1).changed;
+    write("disk", "x");
+    fs::last_write_time(home(), old);
+    const auto now = files().folders()->at(0).uuid == uuid ? files().folders()->at(0).changed
+                                                           : files().folders()->at(1).changed;
+    EXPECT_GT(now - then, std::chrono::hours(47));
 }
 
 // --- growth
