@@ -362,4 +362,45 @@ Result<void> Plugger::unplug(const InterfaceSpec& interface) {
     return {}; // a tap on the network's bridge goes with the domain
 }
 
+/// Without Open vSwitch on this host there is no port to remove.
+Result<void> Plugger::remove_stray(const std::string& name) {
+    if (port_part(name).empty())
+        return fail(Code::InvalidArgument,
+                    cat("'", cut_utf8(name, 64), "' is not named after a port"));
+    auto gone = run({"ovs-vsctl", "--timeout=120", "--", "--if-exists", "del-port", name});
+    if (!gone && gone.error().code != Code::NotFound)
+        return gone;
+    return remove_device(name);
+}
+
+std::string port_part(const std::string& device) {
+    constexpr std::size_t mark = 3; // "tap"
+    constexpr std::size_t dash = 8; // within a uuid
+    if (device.size() != device_length)
+        return {};
+    const std::string part = device.substr(mark);
+    for (std::size_t i = 0; i < part.size(); ++i)
+        if (i == dash ? part[i] != '-' : std::isxdigit(static_cast<unsigned char>(part[i])) == 0)
+            return {};
+    for (const char* prefix : {"tap", "qvb", "qvo", "qbr"})
+        if (device.starts_with(prefix))
+            return part;
+    return {};
+}
+
+std::vector<std::string> port_devices(const std::filesystem::path& devices) {
+    std::vector<std::string> out;
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(devices, error)) {
+        auto name = entry.path().filename().string();
+        std::error_code none;
+        if (port_part(name).empty() ||
+            (name.starts_with("tap") && !std::filesystem::exists(entry.path() / "tun_flags", none)))
+            continue;
+        out.push_back(std::move(name));
+    }
+    std::sort(out.begin(), out.end());
+    return out;
+}
+
 } // namespace novalet::hypervisor::network

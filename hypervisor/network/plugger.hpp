@@ -4,6 +4,7 @@
 #include "agent/core/process.hpp"
 #include "hypervisor/guest_spec.hpp"
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,8 @@ class Plugger {
     plug(const InterfaceSpec& interface, const InstanceUuid& instance, bool multiqueue = false);
     /// After the domain ended; missing parts are no error, nor are VIF types of others.
     [[nodiscard]] Result<void> unplug(const InterfaceSpec& interface);
+    /// A device of port_devices() that no port claims any more, with its port on an OVS bridge.
+    [[nodiscard]] Result<void> remove_stray(const std::string& device);
 
   private:
     struct OvsPort;
@@ -48,5 +51,13 @@ class Plugger {
 
     ProcessRunner& processes_;
 };
+
+/// Devices in this thread's network namespace that Nova names after ports: taps, and the veth ends
+/// and bridges (qvb, qvo, qbr) of the hybrid way. A veth end called tap… is an L2 or DHCP agent's.
+/// `devices`: a folder like the kernel's.
+[[nodiscard]] std::vector<std::string>
+port_devices(const std::filesystem::path& devices = "/sys/class/net");
+/// The part of a port's id in such a name: "aabbccdd-00" of "tapaabbccdd-00"; empty for others.
+[[nodiscard]] std::string port_part(const std::string& device);
 
 } // namespace novalet::hypervisor::network

@@ -3,7 +3,9 @@
 
 #include "agent/core/text.hpp"
 #include "tests/support/fake_processes.hpp"
+#include "tests/support/temporary_folder.hpp"
 
+#include <fstream>
 #include <gmock/gmock.h>
 
 namespace novalet::hypervisor::network {
@@ -217,6 +219,42 @@ TEST_F(PluggerTest, TheBridgeOfATrunkGoesWithItsPort) {
     interface_.bridge = "tbr-12345678-9";
     ASSERT_TRUE(unplug("ovs"));
     EXPECT_THAT(lines().at(0), HasSubstr("-- --if-exists del-br tbr-12345678-9"));
+}
+
+TEST(PortDevices, AreThoseThatNovaNames) {
+    const tests::TemporaryFolder folder;
+    for (const char* name : {"tapaabbccdd-00",
+                             "qvbaabbccdd-01",
+                             "qvoaabbccdd-01",
+                             "qbraabbccdd-01",
+                             "tapaabbccdd-02", // a DHCP agent's veth
+                             "tap0",
+                             "brqaabbccdd-00",
+                             "tapaabbccddx00",
+                             "lo"})
+        std::filesystem::create_directories(folder / name);
+    std::ofstream(folder / "tapaabbccdd-00/tun_flags") << "0x1002";
+    EXPECT_THAT(port_devices(folder.path()),
+                testing::ElementsAre(
+                    "qbraabbccdd-01", "qvbaabbccdd-01", "qvoaabbccdd-01", "tapaabbccdd-00"));
+    EXPECT_EQ(port_part("tapaabbccdd-00"), "aabbccdd-00");
+    for (const char* other : {"", "tap", "tapaabbccdd-0", "tapaabbccdd-000", "ethaabbccdd-00"})
+        EXPECT_EQ(port_part(other), "") << other;
+}
+
+TEST(PortDevices, AStrayOneLeavesOpenVSwitchToo) {
+    tests::FakeProcesses processes;
+    Plugger plugger(processes);
+    ASSERT_TRUE(plugger.remove_stray("tapaabbccdd-00"));
+    EXPECT_THAT(
+        processes.commands(),
+        testing::ElementsAre(testing::ElementsAre(
+            "ovs-vsctl", "--timeout=120", "--", "--if-exists", "del-port", "tapaabbccdd-00")));
+    processes.answer = [](const ProcessRequest&) -> Result<ProcessOutcome> {
+        return fail(Code::NotFound, "ovs-vsctl is not installed");
+    };
+    EXPECT_TRUE(plugger.remove_stray("tapaabbccdd-00"));
+    EXPECT_EQ(plugger.remove_stray("eth0").error().code, Code::InvalidArgument);
 }
 
 } // namespace
