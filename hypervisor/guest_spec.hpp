@@ -58,13 +58,17 @@ struct DiskSpec {
     std::string device_name;      ///< "vda"; empty = next free one of its bus
     std::string bus;              ///< empty = by image property and virt_type
     std::string filesystem;       ///< of blank ephemeral disks: ext4, vfat, ntfs; empty = default
+    /// "raw" or "qcow2", as the disk was made. The hypervisor puts it in: only the host knows.
+    std::string format;
     std::optional<int> boot_index;
 };
 
 /// Files of a config drive, by path below its root (reference 07 §4).
 struct ConfigDrive {
-    std::map<std::string, std::string> files;
-    bool vfat = false; ///< iso9660 otherwise
+    std::map<std::string, std::string> files; ///< empty: the drive that is there is used
+    bool vfat = false; ///< iso9660 otherwise; of a drive that is there the hypervisor looks itself
+    std::string device_name; ///< "hda"; empty = next free one of its bus
+    std::string bus;         ///< empty = by image property and kind
 };
 
 struct GuestSpec {

@@ -7,8 +7,10 @@
 #include "scheduler_hooks/model/host_topology.hpp"
 
 #include <functional>
+#include <map>
 #include <stop_token>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace novalet::hypervisor {
@@ -93,8 +95,15 @@ struct SpawnHooks {
     std::stop_token stop; ///< the instance is being deleted or the agent stops: give up soon
 };
 
+/// Whose disks they are, said by who ends a guest: Remove, when the server is this host's and is to
+/// be no more; Keep, when it lives on elsewhere, perhaps on the very same files.
+enum class Disks { Keep, Remove };
+
 struct DestroyOptions {
-    bool destroy_disks = true;
+    explicit DestroyOptions(Disks whose) : disks(whose) {}
+    DestroyOptions(Disks whose, std::vector<InterfaceSpec> plugged)
+        : disks(whose), interfaces(std::move(plugged)) {}
+    Disks disks;
     std::vector<InterfaceSpec> interfaces; ///< to unplug
 };
 
@@ -121,16 +130,28 @@ class Hypervisor {
     [[nodiscard]] virtual Result<std::vector<GuestInfo>> list() = 0;
     [[nodiscard]] virtual Result<GuestInfo> info(const InstanceUuid& uuid) = 0;
 
+    /// Image properties hw_* of the hardware that this guest has or will get here, also where its
+    /// image names none: for system_metadata, so that they outlive the configuration.
+    [[nodiscard]] virtual Result<std::map<std::string, std::string>>
+    hardware(const GuestSpec& guest) = 0;
+
     /// Disks, interfaces, domain, start (paused until the plug events are there), RUNNING.
-    /// On failure everything this call made is removed again.
+    /// On failure what this call made is removed again, and what an attempt of this host that was
+    /// cut off had made; files and a domain that were there before and are nobody's claim stay.
+    /// What could not be removed (libvirt is out of reach) is left to the caller's destroy().
     [[nodiscard]] virtual Result<void> spawn(const GuestSpec& guest, const SpawnHooks& hooks) = 0;
-    /// Guest, interfaces, files. Ok when nothing is left, also when nothing was there.
+    /// Guest, interfaces, files. Ok when nothing is left, also when nothing was there. It can be
+    /// repeated: each part is looked for by itself, so that files and interfaces go also when the
+    /// domain went before. Nothing is removed while the domain's end is not known (Unavailable). An
+    /// interface that cannot be unplugged is logged, as nova-compute goes on then.
     [[nodiscard]] virtual Result<void> destroy(const InstanceUuid& uuid,
                                                const DestroyOptions& options) = 0;
 
     [[nodiscard]] virtual Result<void> power_off(const InstanceUuid& uuid,
                                                  const PowerOffOptions& options) = 0;
-    /// Domain defined anew from the spec and started (reference 07 §9); also hard reboot.
+    /// Domain defined anew from the spec and started (reference 07 §9); also hard reboot. All that
+    /// can fail for the spec or the host is tried before the guest is touched: a guest that runs
+    /// goes on running, and one that is defined stays defined. UEFI variables are kept.
     [[nodiscard]] virtual Result<void> power_on(const GuestSpec& guest,
                                                 const SpawnHooks& hooks) = 0;
     /// False when the guest did not obey in time: the caller falls back to the hard way.

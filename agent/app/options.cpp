@@ -98,7 +98,6 @@ hypervisor::libvirt::Options libvirt_options(const config::Config& config,
         mode != libvirt.disk_cachemodes.end())
         domain.disk_cache = mode->second;
     domain.disk_discard = libvirt.hw_disk_discard;
-    domain.disk_format = libvirt.images_type == "raw" ? "raw" : "qcow2";
     domain.instances_path = config.instances_path;
     domain.sysinfo_serial = libvirt.sysinfo_serial;
     domain.rng_device = libvirt.rng_dev_path;
@@ -119,6 +118,7 @@ hypervisor::libvirt::Options libvirt_options(const config::Config& config,
         static_cast<std::uint64_t>(config.images.cpu_time_limit.count());
     out.files.qemu_img = out.cache.qemu_img;
     out.files.instances_path = config.instances_path;
+    out.files.host = config.host;
     out.files.copy_on_write = libvirt.images_type != "raw";
     out.topology.shared_cpus = config.compute.cpu_shared_set;
     out.topology.dedicated_cpus = config.compute.cpu_dedicated_set;
@@ -151,9 +151,6 @@ tasks::TaskOptions task_options(const config::Config& config, const objects::Rel
     out.host = config.host;
     out.guest.name_template = config.instance_name_template;
     out.guest.package_version = release.package_version;
-    if (const auto machine = config.libvirt.hw_machine_type.find("x86_64");
-        machine != config.libvirt.hw_machine_type.end())
-        out.guest.machine_type = machine->second;
     out.guest.force_config_drive = config.config_drive.force;
     out.guest.ephemeral_format = config.images.default_ephemeral_format;
     out.vif_plugging_is_fatal = config.networking.vif_plugging_is_fatal;

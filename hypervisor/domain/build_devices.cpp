@@ -18,12 +18,10 @@ std::string prefix_of(const std::string& bus) {
     return bus == "fdc" ? "fd" : "sd"; // scsi, sata, usb
 }
 
-/// First name of the bus that no disk has; with `from_end` the last one (vfat config drives).
-Result<std::string>
-free_name(const std::vector<Disk>& disks, const std::string& bus, bool from_end = false) {
-    const std::string letters = "abcdefghijklmnopqrstuvwxyz";
-    for (std::size_t i = 0; i < letters.size(); ++i) {
-        const auto name = prefix_of(bus) + letters[from_end ? letters.size() - 1 - i : i];
+/// First name of the bus that no disk has.
+Result<std::string> free_name(const std::vector<Disk>& disks, const std::string& bus) {
+    for (char letter = 'a'; letter <= 'z'; ++letter) {
+        const auto name = prefix_of(bus) + letter;
         if (std::none_of(
                 disks.begin(), disks.end(), [&](const Disk& disk) { return disk.target == name; }))
             return name;
@@ -58,13 +56,12 @@ Result<NamedNumbers> disk_quota(const Building& building) {
     return quota(building, "disk_", names);
 }
 
+std::string disk_bus(const Wishes& wishes) {
+    return wishes.image("hw_disk_bus", "virtio");
+}
+
 std::string cdrom_bus(const Building& building) {
-    const auto wished = building.wishes.image("hw_cdrom_bus");
-    if (!wished.empty())
-        return wished;
-    if (!building.x86())
-        return "scsi";
-    return building.q35() ? "sata" : "ide";
+    return cdrom_bus_of(building.wishes, building.domain.arch, building.domain.machine);
 }
 
 /// With virtio-scsi each disk of that bus gets its own place on controller 0.
@@ -78,9 +75,9 @@ void place_on_scsi(Domain& domain, Disk& disk) {
     disk.scsi_unit = next;
 }
 
-Disk file_disk(const Building& building, const std::string& name) {
+Disk file_disk(const Building& building, const std::string& name, const std::string& format) {
     Disk disk;
-    disk.format = building.options.disk_format;
+    disk.format = format;
     disk.cache = building.options.disk_cache;
     disk.discard = building.options.disk_discard;
     disk.file = building.folder + name;
@@ -88,14 +85,18 @@ Disk file_disk(const Building& building, const std::string& name) {
 }
 
 Result<void> add_config_drive(Building& building, const NamedNumbers& iotune) {
-    const bool vfat = building.guest.config_drive->vfat;
+    const auto& wanted = *building.guest.config_drive;
     auto& domain = building.domain;
-    Disk drive = file_disk(building, "disk.config");
-    drive.format = "raw";
-    drive.device = vfat ? "disk" : "cdrom";
-    drive.bus = vfat ? building.wishes.image("hw_disk_bus", "virtio") : cdrom_bus(building);
+    Disk drive = file_disk(building, "disk.config", "raw");
+    drive.device = wanted.vfat ? "disk" : "cdrom";
+    drive.bus = wanted.bus;
+    if (drive.bus.empty())
+        drive.bus = wanted.vfat ? disk_bus(building.wishes) : cdrom_bus(building);
     drive.iotune = iotune;
-    NOVALET_ASSIGN(drive.target, free_name(domain.disks, drive.bus, vfat));
+    drive.target = wanted.device_name;
+    if (drive.target.empty()) {
+        NOVALET_ASSIGN(drive.target, free_name(domain.disks, drive.bus));
+    }
     place_on_scsi(domain, drive);
     domain.disks.push_back(std::move(drive));
     return {};
@@ -205,14 +206,6 @@ Result<Interface> interface_of(const InterfaceSpec& spec, const Building& buildi
     return out;
 }
 
-std::string default_video(const Building& building) {
-    if (building.x86() && building.options.spice)
-        return "qxl";
-    if (building.domain.arch.starts_with("ppc"))
-        return "vga";
-    return "virtio";
-}
-
 Result<void> add_video(Building& building) {
     const auto& options = building.options;
     const auto wished = building.wishes.image("hw_video_model");
@@ -225,7 +218,7 @@ Result<void> add_video(Building& building) {
                            wished,
                            ") is not supported. This host has ",
                            join(known, ", ")));
-    Video video{wished.empty() ? default_video(building) : wished, 0};
+    Video video{video_model_of(building.wishes, building.domain.arch, options), 0};
     const auto megabytes = [](const std::string& text) {
         return to_number<std::uint64_t>(text).value_or(0);
     };
@@ -248,10 +241,7 @@ void add_inputs(Building& building) {
     const auto& options = building.options;
     auto& inputs = building.domain.inputs;
     const auto bus = building.wishes.image("hw_input_bus");
-    const bool wanted = !bus.empty() || !building.wishes.image("hw_pointer_model").empty() ||
-                        options.pointer_tablet;
-    const bool spice_mouse = options.spice && options.spice_agent && !options.vnc;
-    if (wanted && !spice_mouse)
+    if (has_tablet(building.wishes, options))
         inputs.push_back({"tablet", bus.empty() ? "usb" : bus});
     if (!bus.empty() || building.domain.arch == "aarch64") // others have a PS/2 keyboard
         inputs.push_back({"keyboard", bus.empty() ? "usb" : bus});
@@ -306,13 +296,23 @@ Result<void> add_disks(Building& building) {
     const bool iso = building.guest.image.disk_format == "iso";
     std::vector<std::pair<int, std::string>> boot;
     for (const auto& spec : building.guest.disks) {
-        Disk disk = file_disk(building, spec.file_name);
+        // A wrong format would let QEMU take what a guest wrote for a header: it is never guessed.
+        if (spec.format != "raw" && spec.format != "qcow2")
+            return fail_as("InvalidDiskInfo",
+                           Code::Internal,
+                           cat("Disk info file is invalid: the format of ",
+                               building.folder,
+                               spec.file_name,
+                               " is '",
+                               cut_utf8(spec.format, 64),
+                               "', neither raw nor qcow2"));
+        Disk disk = file_disk(building, spec.file_name, spec.format);
         const bool cdrom = iso && spec.source == DiskSource::Image;
         if (cdrom)
             disk.device = "cdrom";
         disk.bus = spec.bus;
         if (disk.bus.empty())
-            disk.bus = cdrom ? cdrom_bus(building) : building.wishes.image("hw_disk_bus", "virtio");
+            disk.bus = cdrom ? cdrom_bus(building) : disk_bus(building.wishes);
         disk.target = spec.device_name.substr(spec.device_name.rfind('/') + 1);
         if (disk.target.empty()) {
             NOVALET_ASSIGN(disk.target, free_name(domain.disks, disk.bus));

@@ -183,12 +183,16 @@ Result<void> refuse_unsupported(const Building& building) {
 
 } // namespace
 
+std::string architecture_of(const GuestSpec& guest, const DomainOptions& options) {
+    const Wishes wishes(guest);
+    return wishes.image("hw_emulation_architecture", wishes.image("hw_architecture", options.arch));
+}
+
 std::string machine_type_of(const GuestSpec& guest, const DomainOptions& options) {
     const Wishes wishes(guest);
     if (auto wished = wishes.image("hw_machine_type"); !wished.empty())
         return wished;
-    const auto arch =
-        wishes.image("hw_emulation_architecture", wishes.image("hw_architecture", options.arch));
+    const auto arch = architecture_of(guest, options);
     if (const auto found = options.machine_types.find(arch); found != options.machine_types.end())
         return found->second;
     if (arch == "aarch64" || arch == "armv7l")
@@ -214,14 +218,13 @@ build_domain(const GuestSpec& guest, const DomainOptions& options, const Clock& 
     domain.vcpus = guest.flavor.vcpus;
     domain.iothreads = options.style.iothreads;
     domain.metadata = metadata_of(guest, options.style, clock);
-    domain.arch = building.wishes.image("hw_emulation_architecture",
-                                        building.wishes.image("hw_architecture", options.arch));
+    domain.arch = architecture_of(guest, options);
     domain.type = domain.arch == options.arch ? options.virt_type : "qemu";
     domain.smbios = building.x86();
     if (options.sysinfo_serial == "unique")
         domain.sysinfo_serial = guest.uuid.str();
     else if (options.sysinfo_serial != "none")
-        domain.sysinfo_serial = options.sysinfo_serial;
+        domain.sysinfo_serial = options.host_serial;
     NOVALET_TRY(refuse_unsupported(building));
     NOVALET_TRY(set_machine(building));
     NOVALET_TRY(set_firmware(building));

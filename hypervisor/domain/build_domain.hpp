@@ -29,11 +29,11 @@ struct DomainOptions {
     std::map<std::string, std::string> machine_types; ///< architecture → machine type
     std::string machine_type = "pc";                  ///< x86 when machine_types names none
     std::string arch = "x86_64";                      ///< of the host
-    std::string disk_cache = "none";   ///< of files; writeback where O_DIRECT is not possible
-    std::string disk_discard;          ///< hw_disk_discard
-    std::string disk_format = "qcow2"; ///< of the instance's local disks
+    std::string disk_cache = "none"; ///< of files; writeback where O_DIRECT is not possible
+    std::string disk_discard;        ///< hw_disk_discard
     std::string instances_path = "/var/lib/nova/instances";
-    std::string sysinfo_serial = "unique"; ///< unique, none, or the serial itself
+    /// unique = the guest's uuid, none; os, hardware and auto = host_serial.
+    std::string sysinfo_serial = "unique";
     std::string rng_device = "/dev/urandom";
     unsigned balloon_period = 10; ///< seconds; 0 = no balloon device, as in Nova
     bool vnc = true;
@@ -42,6 +42,7 @@ struct DomainOptions {
     bool spice_agent = true;
     std::string spice_listen = "127.0.0.1";
     bool pointer_tablet = true; ///< pointer_model = usbtablet
+    std::string video_model;    ///< of guests whose image names none; empty = by architecture
     unsigned realtime_priority = 1;
     unsigned pcie_ports = 0;
     unsigned rx_queue_size = 0; ///< 0 = not said
@@ -55,11 +56,15 @@ struct DomainOptions {
     bool cpu_control = true;                   ///< a cgroup controller for CPU time is there
     bool intel_virtualization = false;         ///< the host CPU has VMX
     scheduler_hooks::model::HostTopology host; ///< cells, for the pins of floating vCPUs
+    std::string host_serial;                   ///< what os, hardware or auto come to on this host
     std::vector<FirmwareDescriptor> firmware;  ///< what QEMU's descriptors offer
     std::vector<std::string> video_models;     ///< of the domain capabilities; empty = unknown
     std::vector<std::string> machines;         ///< known machine types; empty = unknown
     std::map<std::string, std::string> canonical_machines; ///< pc → pc-i440fx-7.2
 };
+
+/// Architecture of the guest: as its image says, else the host's.
+[[nodiscard]] std::string architecture_of(const GuestSpec& guest, const DomainOptions& options);
 
 /// The machine type a guest gets: image property, configuration, default of the architecture.
 [[nodiscard]] std::string machine_type_of(const GuestSpec& guest, const DomainOptions& options);

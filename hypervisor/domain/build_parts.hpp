@@ -23,4 +23,12 @@ struct Building {
 /// Console, graphics, input, agent channel, random source, controllers, watchdog, balloon.
 [[nodiscard]] Result<void> add_periphery(Building& building);
 
+// Choices that the records of a server keep as well (registered_hardware.hpp).
+[[nodiscard]] std::string
+cdrom_bus_of(const Wishes& wishes, const std::string& arch, const std::string& machine);
+/// The image's wish, else the default; whether the host has it is not asked.
+[[nodiscard]] std::string
+video_model_of(const Wishes& wishes, const std::string& arch, const DomainOptions& options);
+[[nodiscard]] bool has_tablet(const Wishes& wishes, const DomainOptions& options);
+
 } // namespace novalet::hypervisor::domain

@@ -131,6 +131,7 @@ Result<HostCapabilities> read_capabilities(const std::string& xml) {
     const Node host = root.child("host");
     const Node cpu = host.child("cpu");
     HostCapabilities out;
+    out.uuid = text_of(host.child("uuid"));
     out.arch = text_of(cpu.child("arch"));
     out.cpu_model = text_of(cpu.child("model"));
     out.cpu_vendor = text_of(cpu.child("vendor"));

@@ -12,6 +12,7 @@
 namespace novalet::hypervisor::domain {
 
 struct HostCapabilities {
+    std::string uuid; ///< of the machine (SMBIOS, or host_uuid of libvirtd.conf)
     std::string arch;
     std::string cpu_model;
     std::string cpu_vendor;

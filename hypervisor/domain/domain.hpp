@@ -224,8 +224,12 @@ struct LiveDomain {
     std::string machine;
     bool made_by_nova = false; ///< has nova:instance metadata
     std::string metadata_name; ///< nova:name
+    std::string metadata_time; ///< nova:creationTime, "2026-11-21 04:28:56" in UTC
     unsigned vnc_port = 0;     ///< 0 = none or not yet chosen
     std::string vnc_listen;
+    bool has_graphics = false; ///< a screen of any kind
+    std::string video_model;
+    bool has_tablet = false;
     struct LiveDisk {
         std::string device, format, source, target, bus, serial;
     };

@@ -46,6 +46,7 @@ Node nova_child(Node parent, const std::string& local) {
 
 void read_devices(Node devices, LiveDomain& out) {
     for (const auto& graphics : devices.children("graphics")) {
+        out.has_graphics = true;
         if (value(graphics, "type") != "vnc" || out.vnc_port != 0)
             continue;
         if (const int port = graphics.attribute("port").as_int(); port > 0)
@@ -67,6 +68,9 @@ void read_devices(Node devices, LiveDomain& out) {
                                   value(interface.child("mac"), "address"),
                                   value(interface.child("target"), "dev"),
                                   value(interface.child("source"), "bridge")});
+    out.video_model = value(devices.child("video").child("model"), "type");
+    for (const auto& input : devices.children("input"))
+        out.has_tablet = out.has_tablet || value(input, "type") == "tablet";
     for (const char* kind : {"serial", "console"})
         if (out.console_log.empty())
             out.console_log = value(devices.child(kind).child("log"), "file");
@@ -116,6 +120,7 @@ Result<LiveDomain> read_domain(const std::string& xml) {
     const Node instance = nova_child(root.child("metadata"), "instance");
     out.made_by_nova = static_cast<bool>(instance);
     out.metadata_name = nova_child(instance, "name").text().as_string();
+    out.metadata_time = nova_child(instance, "creationTime").text().as_string();
     read_devices(root.child("devices"), out);
     return out;
 }

@@ -422,9 +422,9 @@ Result<void> Connection::define(const std::string& xml) {
     return {};
 }
 
-Result<void> Connection::undefine(const InstanceUuid& uuid, bool keep_nvram) {
+Result<void> Connection::undefine(const InstanceUuid& uuid) {
     NOVALET_ASSIGN(const auto domain, state_->domain(uuid));
-    const unsigned nvram = keep_nvram ? VIR_DOMAIN_UNDEFINE_KEEP_NVRAM : VIR_DOMAIN_UNDEFINE_NVRAM;
+    const unsigned nvram = VIR_DOMAIN_UNDEFINE_NVRAM;
     const unsigned known = VIR_DOMAIN_UNDEFINE_MANAGED_SAVE |
                            VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA |
                            VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA;
@@ -494,6 +494,15 @@ Result<bool> Connection::has_managed_save(const InstanceUuid& uuid) {
     if (has < 0)
         return last_error("saved state of domain " + uuid.str());
     return has == 1;
+}
+
+Result<void> Connection::drop_managed_save(const InstanceUuid& uuid) {
+    NOVALET_ASSIGN(const auto domain, state_->domain(uuid));
+    if (virDomainHasManagedSaveImage(domain.get(), 0) == 0)
+        return {};
+    if (virDomainManagedSaveRemove(domain.get(), 0) != 0)
+        return last_error("give up the saved state of domain " + uuid.str());
+    return {};
 }
 
 Result<void> Connection::sync_time(const InstanceUuid& uuid) {

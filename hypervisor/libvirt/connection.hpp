@@ -54,14 +54,16 @@ class Connection {
     [[nodiscard]] Result<std::string> xml(const InstanceUuid& uuid);
     /// As it is defined, whether it runs or not.
     [[nodiscard]] Result<std::string> definition(const InstanceUuid& uuid);
-    [[nodiscard]] Result<void> define(const std::string& xml);
     /// Takes a device, given by its XML, out of the running domain or out of its definition.
     /// `running`: the guest is only asked; whether the device is gone, its XML tells. Ok when the
     /// domain has no such device, is gone, or was asked before.
     [[nodiscard]] Result<void>
     detach(const InstanceUuid& uuid, const std::string& device_xml, bool running);
-    /// Forgets the domain with its saved state and, unless `keep_nvram`, its UEFI variables.
-    [[nodiscard]] Result<void> undefine(const InstanceUuid& uuid, bool keep_nvram);
+    /// A domain of the same uuid and name is replaced; one that runs goes on as it is until it
+    /// ends.
+    [[nodiscard]] Result<void> define(const std::string& xml);
+    /// Forgets the domain with its saved state, its UEFI variables and its TPM.
+    [[nodiscard]] Result<void> undefine(const InstanceUuid& uuid);
     [[nodiscard]] Result<void> launch(const InstanceUuid& uuid, bool paused);
     /// Ok when it does not run (any more). Timeout: QEMU does not go away yet.
     [[nodiscard]] Result<void> destroy(const InstanceUuid& uuid);
@@ -70,6 +72,8 @@ class Connection {
     [[nodiscard]] Result<void> resume(const InstanceUuid& uuid);
     [[nodiscard]] Result<void> managed_save(const InstanceUuid& uuid);
     [[nodiscard]] Result<bool> has_managed_save(const InstanceUuid& uuid);
+    /// Saved memory is given up: the next start is a cold one. Ok when there is none.
+    [[nodiscard]] Result<void> drop_managed_save(const InstanceUuid& uuid);
     /// The guest agent sets the guest's clock; an error where there is no agent.
     [[nodiscard]] Result<void> sync_time(const InstanceUuid& uuid);
     /// The id of a running domain changes with every start; -1 when it does not run.

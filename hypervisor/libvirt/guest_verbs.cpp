@@ -2,6 +2,8 @@
 #include "agent/core/file.hpp"
 #include "agent/core/log.hpp"
 #include "agent/core/text.hpp"
+#include "hypervisor/domain/hardware.hpp"
+#include "hypervisor/libvirt/host_serial.hpp"
 #include "hypervisor/libvirt/libvirt_hypervisor.hpp"
 #include "hypervisor/topology/placement_check.hpp"
 
@@ -38,13 +40,45 @@ bool is_off(PowerState state) {
 
 } // namespace
 
-Result<domain::Domain> LibvirtHypervisor::describe(const GuestSpec& guest) {
+Result<LibvirtHypervisor::Definition> LibvirtHypervisor::definition(const InstanceUuid& uuid) {
+    const auto xml = connection_.xml(uuid);
+    if (!xml && xml.error().code == Code::NotFound)
+        return Definition();
+    if (!xml)
+        return Failure(xml.error());
+    NOVALET_ASSIGN(auto live, domain::read_domain(*xml));
+    return Definition(std::move(live));
+}
+
+/// What was written down when the guest was made beats what is configured now.
+Result<domain::Domain> LibvirtHypervisor::describe(const GuestSpec& guest,
+                                                   const Definition& before) {
     NOVALET_ASSIGN(const auto known, this->known());
     domain::DomainOptions options = known->domain;
+    NOVALET_ASSIGN(options.host_serial, host_serial(options.sysinfo_serial, known->host.uuid));
     NOVALET_ASSIGN(const auto kernel, topology::read_kernel_state());
     options.online_cpus = kernel.online.str();
     NOVALET_ASSIGN(options.host, topology::host_topology(known->host, kernel, options_.topology));
-    return domain::build_domain(guest, options);
+    GuestSpec recorded = guest;
+    for (auto& disk : recorded.disks) {
+        NOVALET_ASSIGN(disk.format, files_.format_of(guest.uuid, disk.file_name));
+    }
+    if (recorded.config_drive)
+        recorded.config_drive->vfat =
+            files_.config_drive_is_vfat(guest.uuid).value_or(recorded.config_drive->vfat);
+    if (before)
+        domain::keep_hardware(*before, recorded, options);
+    return domain::build_domain(recorded, options);
+}
+
+Result<std::map<std::string, std::string>> LibvirtHypervisor::hardware(const GuestSpec& guest) {
+    NOVALET_ASSIGN(const auto known, this->known());
+    NOVALET_ASSIGN(const auto before, definition(guest.uuid));
+    domain::DomainOptions options = known->domain;
+    GuestSpec recorded = guest;
+    if (before)
+        domain::keep_hardware(*before, recorded, options);
+    return domain::hardware_of(recorded, options);
 }
 
 Result<void> LibvirtHypervisor::wait_running(const InstanceUuid& uuid) {
@@ -77,10 +111,10 @@ Result<void> LibvirtHypervisor::plug_all(const GuestSpec& guest) {
 }
 
 /// Pins and pages that the kernel did not give are told and counted; the guest runs on.
-void LibvirtHypervisor::check_granted(const GuestSpec& guest) {
+void LibvirtHypervisor::check_granted(const GuestSpec& guest, const std::string& name) {
     if (!guest.numa)
         return;
-    const auto pid_text = read_file(cat("/run/libvirt/qemu/", guest.name, ".pid"));
+    const auto pid_text = read_file(cat("/run/libvirt/qemu/", name, ".pid"));
     const auto pid = pid_text ? to_number<pid_t>(trim(*pid_text)) : std::nullopt;
     const auto known = this->known();
     const auto kernel = topology::read_kernel_state();
@@ -114,20 +148,21 @@ Result<void> LibvirtHypervisor::let_run(const GuestSpec& guest, const SpawnHooks
     return wait_running(guest.uuid);
 }
 
-Result<void> LibvirtHypervisor::define_and_start(const GuestSpec& guest, const SpawnHooks& hooks) {
-    // Described first: a guest that this host cannot run leaves no trace in the network.
-    NOVALET_ASSIGN(const auto described, describe(guest));
-    step(hooks, "plug");
-    NOVALET_TRY(plug_all(guest));
+Result<void> LibvirtHypervisor::define(const domain::Domain& described, const SpawnHooks& hooks) {
     NOVALET_TRY(not_stopped(hooks));
     step(hooks, "define");
-    NOVALET_TRY(connection_.define(domain::write_domain(described)));
-    NOVALET_TRY(files_.create_config_drive(guest));
+    return connection_.define(domain::write_domain(described));
+}
+
+/// `name`: of the domain.
+Result<void>
+LibvirtHypervisor::run(const GuestSpec& guest, const std::string& name, const SpawnHooks& hooks) {
     NOVALET_TRY(not_stopped(hooks));
     step(hooks, "start");
+    NOVALET_TRY(connection_.drop_managed_save(guest.uuid));
     NOVALET_TRY(connection_.launch(guest.uuid, static_cast<bool>(hooks.wait_for_plugged)));
     NOVALET_TRY(let_run(guest, hooks));
-    check_granted(guest);
+    check_granted(guest, name);
     return {};
 }
 
@@ -141,34 +176,53 @@ Result<void> LibvirtHypervisor::carry_on(const GuestSpec& guest, const SpawnHook
     return let_run(guest, hooks);
 }
 
-Result<void> LibvirtHypervisor::make(const GuestSpec& guest, const SpawnHooks& hooks) {
+Result<void>
+LibvirtHypervisor::make(const GuestSpec& guest, const SpawnHooks& hooks, Attempt& attempt) {
     const auto existing = connection_.info(guest.uuid);
     if (!existing && existing.error().code != Code::NotFound)
         return Failure(existing.error());
+    attempt.domain_was_there = static_cast<bool>(existing);
     if (existing &&
-        (existing->state == PowerState::Running || existing->state == PowerState::Paused))
+        (existing->state == PowerState::Running || existing->state == PowerState::Paused)) {
+        NOVALET_ASSIGN(attempt.claimed, files_.claim(guest.uuid));
         return carry_on(guest, hooks);
-    if (existing)
-        NOVALET_TRY(remove_domain(guest.uuid, false)); // defined, never run: described anew
+    }
     if (hooks.images == nullptr)
         return fail(Code::Internal, "spawn without a source of images");
+    // Described first: a guest that this host cannot run leaves no trace.
+    NOVALET_ASSIGN(const auto described, describe(guest, {}));
+    NOVALET_ASSIGN(attempt.claimed, files_.claim(guest.uuid));
+    attempt.began = true;
     step(hooks, "disks");
     NOVALET_TRY(files_.create(guest, *hooks.images, hooks.stop));
+    NOVALET_TRY(files_.create_config_drive(guest));
     NOVALET_TRY(not_stopped(hooks));
-    return define_and_start(guest, hooks);
+    step(hooks, "plug");
+    NOVALET_TRY(plug_all(guest));
+    NOVALET_TRY(define(described, hooks)); // in the place of one that was defined and never ran
+    return run(guest, described.name, hooks);
+}
+
+/// A domain or a folder that this call found may be a living guest, unless this host claims it.
+void LibvirtHypervisor::clean_up(const GuestSpec& guest, const Attempt& attempt) {
+    if (!attempt.claimed && (attempt.domain_was_there || !attempt.began))
+        return;
+    const DestroyOptions options(attempt.claimed ? Disks::Remove : Disks::Keep, guest.interfaces);
+    if (const auto cleaned = destroy(guest.uuid, options); !cleaned)
+        log::error("what a failed spawn made could not be removed; it is left to a later destroy",
+                   {{"instance", guest.uuid.str()}, {"error", cleaned.error().text}});
 }
 
 Result<void> LibvirtHypervisor::spawn(const GuestSpec& guest, const SpawnHooks& hooks) {
-    auto made = make(guest, hooks);
+    Attempt attempt;
+    auto made = make(guest, hooks, attempt);
+    if (made)
+        made = files_.release(guest.uuid);
     if (made)
         return {};
-    log::warning("the guest could not be made; what there is of it is removed",
+    log::warning("the guest could not be made; what this host made of it is removed",
                  {{"instance", guest.uuid.str()}, {"error", made.error().text}});
-    DestroyOptions clean_up;
-    clean_up.interfaces = guest.interfaces;
-    if (const auto cleaned = destroy(guest.uuid, clean_up); !cleaned)
-        log::error("a failed spawn could not be cleaned up completely",
-                   {{"instance", guest.uuid.str()}, {"error", cleaned.error().text}});
+    clean_up(guest, attempt);
     return made;
 }
 
@@ -189,7 +243,7 @@ Result<void> LibvirtHypervisor::end_domain(const InstanceUuid& uuid) {
                    cat("Failed to power off instance: ", ended.error().text));
 }
 
-Result<void> LibvirtHypervisor::remove_domain(const InstanceUuid& uuid, bool keep_nvram) {
+Result<void> LibvirtHypervisor::remove_domain(const InstanceUuid& uuid) {
     const auto existing = connection_.info(uuid);
     if (!existing && existing.error().code == Code::NotFound)
         return {};
@@ -197,21 +251,21 @@ Result<void> LibvirtHypervisor::remove_domain(const InstanceUuid& uuid, bool kee
         return Failure(existing.error());
     if (!is_off(existing->state))
         NOVALET_TRY(end_domain(uuid));
-    auto gone = connection_.undefine(uuid, keep_nvram);
+    auto gone = connection_.undefine(uuid);
     if (!gone && gone.error().code == Code::NotFound)
         return {};
     return gone;
 }
 
 Result<void> LibvirtHypervisor::destroy(const InstanceUuid& uuid, const DestroyOptions& options) {
-    NOVALET_TRY(remove_domain(uuid, !options.destroy_disks));
+    NOVALET_TRY(remove_domain(uuid));
     for (const auto& interface : options.interfaces)
         if (const auto unplugged = plugger_.unplug(interface); !unplugged)
             log::warning("an interface could not be unplugged",
                          {{"instance", uuid.str()},
                           {"port", interface.port.str()},
                           {"error", unplugged.error().text}});
-    if (options.destroy_disks)
+    if (options.disks == Disks::Remove)
         return files_.remove(uuid);
     return {};
 }
@@ -240,29 +294,40 @@ Result<void> LibvirtHypervisor::power_off(const InstanceUuid& uuid,
     return end_domain(uuid);
 }
 
-/// A guest that exists has its disks. Making new ones in their place would hide a loss.
-Result<void> LibvirtHypervisor::check_disks(const GuestSpec& guest) const {
-    for (const auto& disk : guest.disks) {
-        const auto path = files_.folder(guest.uuid) / disk.file_name;
-        std::error_code error;
-        if (disk.source != DiskSource::Swap && !std::filesystem::exists(path, error))
-            return fail_as("DiskNotFound",
-                           Code::NotFound,
-                           cat("No disk at ", path.string(), "; the guest is left as it is"));
+namespace {
+
+/// Formats of the disks below `folder`, by file name.
+std::map<std::string, std::string> formats_in(const domain::LiveDomain& domain,
+                                              const std::filesystem::path& folder) {
+    std::map<std::string, std::string> out;
+    for (const auto& disk : domain.disks) {
+        const std::filesystem::path file(disk.source);
+        if (file.parent_path() == folder && (disk.format == "raw" || disk.format == "qcow2"))
+            out.emplace(file.filename().string(), disk.format);
     }
-    return {};
+    return out;
 }
 
+} // namespace
+
+/// Look first, destroy afterwards: files, description, interfaces, and libvirt takes the new
+/// definition before the old run ends.
 Result<void> LibvirtHypervisor::power_on(const GuestSpec& guest, const SpawnHooks& hooks) {
-    NOVALET_TRY(check_disks(guest));
+    NOVALET_ASSIGN(const auto before, definition(guest.uuid));
+    NOVALET_TRY(files_.note_formats(guest,
+                                    before ? formats_in(*before, files_.folder(guest.uuid))
+                                           : std::map<std::string, std::string>()));
+    NOVALET_TRY(files_.complete(guest, hooks.images, hooks.stop));
+    NOVALET_ASSIGN(const auto described, describe(guest, before));
+    step(hooks, "plug");
+    NOVALET_TRY(plug_all(guest));
+    NOVALET_TRY(define(described, hooks));
+    NOVALET_TRY(not_stopped(hooks));
     step(hooks, "remove");
-    NOVALET_TRY(remove_domain(guest.uuid, true));
-    // Overlays need their base; a cache on a new disk may have lost it.
-    if (hooks.images != nullptr && options_.files.copy_on_write)
-        NOVALET_TRY(files_.create(guest, *hooks.images, hooks.stop));
+    NOVALET_TRY(end_domain(guest.uuid));
     SpawnHooks at_once = hooks;
     at_once.wait_for_plugged = nullptr;
-    return define_and_start(guest, at_once);
+    return run(guest, described.name, at_once);
 }
 
 Result<bool> LibvirtHypervisor::soft_reboot(const InstanceUuid& uuid) {

@@ -193,7 +193,6 @@ void LibvirtHypervisor::complete_domain_options(Known& known) const {
     domain.cpu_control = has_cpu_controller();
     domain.shared_cpus = options_.topology.shared_cpus;
     domain.instances_path = options_.files.instances_path.string();
-    domain.disk_format = options_.files.copy_on_write ? "qcow2" : "raw";
     if (domain.disk_cache == "none" && !supports_direct_io(options_.files.instances_path)) {
         domain.disk_cache = "writeback";
         log::info("disks use cache mode writeback: the file system has no O_DIRECT",

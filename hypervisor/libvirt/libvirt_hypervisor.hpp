@@ -2,6 +2,7 @@
 // The hypervisor interface over libvirt, QEMU and the host's files and interfaces.
 #include "agent/core/process.hpp"
 #include "hypervisor/domain/capabilities.hpp"
+#include "hypervisor/domain/domain.hpp"
 #include "hypervisor/hypervisor.hpp"
 #include "hypervisor/libvirt/connection.hpp"
 #include "hypervisor/libvirt/options.hpp"
@@ -9,8 +10,10 @@
 #include "hypervisor/storage/image_cache.hpp"
 #include "hypervisor/storage/instance_files.hpp"
 
+#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 namespace novalet::hypervisor::libvirt {
 
@@ -25,6 +28,8 @@ class LibvirtHypervisor final : public Hypervisor {
     [[nodiscard]] Result<HostFacts> facts() override;
     [[nodiscard]] Result<std::vector<GuestInfo>> list() override;
     [[nodiscard]] Result<GuestInfo> info(const InstanceUuid& uuid) override;
+    [[nodiscard]] Result<std::map<std::string, std::string>>
+    hardware(const GuestSpec& guest) override;
     [[nodiscard]] Result<void> spawn(const GuestSpec& guest, const SpawnHooks& hooks) override;
     [[nodiscard]] Result<void> destroy(const InstanceUuid& uuid,
                                        const DestroyOptions& options) override;
@@ -63,16 +68,29 @@ class LibvirtHypervisor final : public Hypervisor {
     [[nodiscard]] Result<void> ask_cpu_features(Known& known);
     void complete_domain_options(Known& known) const;
 
-    [[nodiscard]] Result<domain::Domain> describe(const GuestSpec& guest);
-    [[nodiscard]] Result<void> make(const GuestSpec& guest, const SpawnHooks& hooks);
+    /// What an attempt to make a guest found and made.
+    struct Attempt {
+        bool claimed = false;          ///< the folder is this host's to remove
+        bool domain_was_there = false; ///< before this call
+        bool began = false;            ///< something may be made
+    };
+    using Definition = std::optional<domain::LiveDomain>;
+
+    /// As libvirt has it; none when there is no such domain.
+    [[nodiscard]] Result<Definition> definition(const InstanceUuid& uuid);
+    [[nodiscard]] Result<domain::Domain> describe(const GuestSpec& guest, const Definition& before);
+    [[nodiscard]] Result<void>
+    make(const GuestSpec& guest, const SpawnHooks& hooks, Attempt& attempt);
+    void clean_up(const GuestSpec& guest, const Attempt& attempt);
     [[nodiscard]] Result<void> plug_all(const GuestSpec& guest);
-    [[nodiscard]] Result<void> define_and_start(const GuestSpec& guest, const SpawnHooks& hooks);
+    [[nodiscard]] Result<void> define(const domain::Domain& described, const SpawnHooks& hooks);
+    [[nodiscard]] Result<void>
+    run(const GuestSpec& guest, const std::string& name, const SpawnHooks& hooks);
     [[nodiscard]] Result<void> carry_on(const GuestSpec& guest, const SpawnHooks& hooks);
     [[nodiscard]] Result<void> let_run(const GuestSpec& guest, const SpawnHooks& hooks);
-    void check_granted(const GuestSpec& guest);
-    [[nodiscard]] Result<void> check_disks(const GuestSpec& guest) const;
+    void check_granted(const GuestSpec& guest, const std::string& name);
     [[nodiscard]] Result<void> end_domain(const InstanceUuid& uuid);
-    [[nodiscard]] Result<void> remove_domain(const InstanceUuid& uuid, bool keep_nvram);
+    [[nodiscard]] Result<void> remove_domain(const InstanceUuid& uuid);
     [[nodiscard]] Result<void> wait_running(const InstanceUuid& uuid);
 
     // interface_verbs.cpp
@@ -90,7 +108,7 @@ class LibvirtHypervisor final : public Hypervisor {
     storage::InstanceFiles files_;
     network::Plugger plugger_;
     LinkListener link_;
-    std::mutex mutex_; ///< guards known_; nothing is asked under it
+    std::mutex mutex_; ///< guards what follows; nothing is asked under it
     std::shared_ptr<const Known> known_;
 };
 

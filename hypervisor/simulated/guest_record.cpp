@@ -64,6 +64,8 @@ Json to_json(const GuestRecord& guest) {
     out.set("vcpus", guest.vcpus);
     out.set("disk_gib", guest.disk_gib);
     out.set("saved", guest.saved);
+    out.set("claimed", guest.claimed);
+    out.set("defined_at", guest.defined_at);
     Json ports = Json::array();
     for (const auto& port : guest.ports)
         ports.push_back(port);
@@ -91,6 +93,8 @@ Result<GuestRecord> guest_record_from_json(const Json& document) {
     guest.vcpus = static_cast<unsigned>(vcpus);
     NOVALET_ASSIGN(guest.disk_gib, natural(document, "disk_gib"));
     guest.saved = document["saved"].as_bool();
+    guest.claimed = document["claimed"].as_bool(); // these two came later
+    guest.defined_at = document["defined_at"].as_int();
     for (const auto& port : document["ports"].items())
         guest.ports.push_back(port.as_string());
     guest.console = document["console"].as_string();

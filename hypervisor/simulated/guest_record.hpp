@@ -15,8 +15,10 @@ struct GuestRecord {
     PowerState state = PowerState::NoState;
     std::uint64_t memory_mib = 0;
     unsigned vcpus = 0;
-    std::uint64_t disk_gib = 0; ///< of all its disks; 0 when they were given up
-    bool saved = false;         ///< suspended: memory is kept
+    std::uint64_t disk_gib = 0;  ///< of all its disks; 0 when they were given up
+    bool saved = false;          ///< suspended: memory is kept
+    bool claimed = false;        ///< its build has not ended
+    std::int64_t defined_at = 0; ///< seconds since 1970
     std::vector<std::string> ports;
     std::string console; ///< at most 100 KiB
 

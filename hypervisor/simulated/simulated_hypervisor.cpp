@@ -3,6 +3,7 @@
 #include "agent/core/file.hpp"
 #include "agent/core/log.hpp"
 #include "agent/core/text.hpp"
+#include "hypervisor/domain/hardware.hpp"
 
 #include <algorithm>
 #include <condition_variable>
@@ -24,6 +25,10 @@ bool really_wait(Milliseconds span, const std::stop_token& stop) {
     std::condition_variable_any wake;
     wake.wait_for(lock, stop, span, [] { return false; });
     return !stop.stop_requested();
+}
+
+std::int64_t seconds_of(WallTime time) {
+    return std::chrono::duration_cast<Seconds>(time.time_since_epoch()).count();
 }
 
 bool is_off(PowerState state) {
@@ -252,7 +257,16 @@ Result<void> SimulatedHypervisor::let_run(GuestRecord record, const SpawnHooks& 
 
 Result<void> SimulatedHypervisor::boot(GuestRecord record, const SpawnHooks& hooks) {
     NOVALET_TRY(step(hooks, "define"));
+    record.claimed = true;
+    record.defined_at = seconds_of(clock_.wall());
     NOVALET_TRY(put(record));
+    NOVALET_TRY(start_guest(record, hooks));
+    NOVALET_ASSIGN(auto made, find(record.uuid));
+    made.claimed = false;
+    return put(made);
+}
+
+Result<void> SimulatedHypervisor::start_guest(GuestRecord record, const SpawnHooks& hooks) {
     NOVALET_TRY(step(hooks, "start"));
     NOVALET_TRY(pass(options_.spawn_latency, hooks.stop));
     record.say(cat(to_utc_text(clock_.wall()),
@@ -289,10 +303,11 @@ Result<void> SimulatedHypervisor::make(const GuestSpec& guest, const SpawnHooks&
 
 Result<void> SimulatedHypervisor::spawn(const GuestSpec& guest, const SpawnHooks& hooks) {
     auto made = make(guest, hooks);
-    if (made)
-        return {};
-    if (!reachable())
-        return made; // nor can it be cleaned up: the caller's destroy does that later
+    if (made || !reachable())
+        return made; // out of reach it cannot be cleaned up: the caller's destroy does that later
+    const auto left = find(guest.uuid);
+    if (!left || !left->claimed)
+        return made; // nothing, or a guest that was there before
     if (const auto gone = forget(guest.uuid); !gone)
         log::error("a failed spawn could not be cleaned up",
                    {{"instance", guest.uuid.str()}, {"error", gone.error().text}});
@@ -308,7 +323,7 @@ Result<void> SimulatedHypervisor::destroy(const InstanceUuid& uuid, const Destro
         return Failure(record.error());
     NOVALET_TRY(pass(options_.destroy_latency, {}));
     const bool ran = !is_off(record->state);
-    if (options.destroy_disks) {
+    if (options.disks == Disks::Remove) {
         NOVALET_TRY(forget(uuid));
     } else {
         record->state = PowerState::Shutdown;
@@ -334,14 +349,17 @@ Result<void> SimulatedHypervisor::power_off(const InstanceUuid& uuid,
 
 Result<void> SimulatedHypervisor::power_on(const GuestSpec& guest, const SpawnHooks& hooks) {
     NOVALET_ASSIGN(const auto before, find(guest.uuid));
-    NOVALET_TRY(step(hooks, "remove"));
     auto record = record_of(guest); // defined anew: whatever changed in the spec is in force
     record.console = before.console;
     NOVALET_TRY(step(hooks, "plug"));
     add_ports(record, guest.interfaces);
+    NOVALET_TRY(step(hooks, "define"));
+    record.defined_at = seconds_of(clock_.wall());
+    NOVALET_TRY(step(hooks, "remove"));
+    NOVALET_TRY(put(record));
     SpawnHooks at_once = hooks;
     at_once.wait_for_plugged = nullptr;
-    return boot(std::move(record), at_once);
+    return start_guest(std::move(record), at_once);
 }
 
 Result<bool> SimulatedHypervisor::soft_reboot(const InstanceUuid& uuid) {
@@ -413,6 +431,10 @@ Result<void> SimulatedHypervisor::detach_interface(const InstanceUuid& uuid,
     if (std::erase(record.ports, interface.port.str()) == 0)
         return {};
     return put(record);
+}
+
+Result<std::map<std::string, std::string>> SimulatedHypervisor::hardware(const GuestSpec& guest) {
+    return domain::hardware_of(guest, domain::DomainOptions());
 }
 
 Result<std::string> SimulatedHypervisor::console_log(const InstanceUuid& uuid) {

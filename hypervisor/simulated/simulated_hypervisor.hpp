@@ -59,6 +59,9 @@ class SimulatedHypervisor final : public Hypervisor {
     [[nodiscard]] Result<HostFacts> facts() override;
     [[nodiscard]] Result<std::vector<GuestInfo>> list() override;
     [[nodiscard]] Result<GuestInfo> info(const InstanceUuid& uuid) override;
+    /// That of an x86 guest with Nova's defaults.
+    [[nodiscard]] Result<std::map<std::string, std::string>>
+    hardware(const GuestSpec& guest) override;
     /// Steps: disks, plug, define, start, wait_for_plugged. Images are not fetched.
     [[nodiscard]] Result<void> spawn(const GuestSpec& guest, const SpawnHooks& hooks) override;
     /// Step: destroy.
@@ -67,7 +70,7 @@ class SimulatedHypervisor final : public Hypervisor {
     /// Step: power_off.
     [[nodiscard]] Result<void> power_off(const InstanceUuid& uuid,
                                          const PowerOffOptions& options) override;
-    /// Steps: remove, plug, define, start.
+    /// Steps: plug, define, remove, start. The guest is as it was until "remove" is done.
     [[nodiscard]] Result<void> power_on(const GuestSpec& guest, const SpawnHooks& hooks) override;
     /// Steps of the others: their own names.
     [[nodiscard]] Result<bool> soft_reboot(const InstanceUuid& uuid) override;
@@ -106,6 +109,7 @@ class SimulatedHypervisor final : public Hypervisor {
     [[nodiscard]] Result<void> forget(const InstanceUuid& uuid);
     [[nodiscard]] Result<void> read_state();
     [[nodiscard]] Result<void> make(const GuestSpec& guest, const SpawnHooks& hooks);
+    [[nodiscard]] Result<void> start_guest(GuestRecord record, const SpawnHooks& hooks);
     [[nodiscard]] Result<void> boot(GuestRecord record, const SpawnHooks& hooks);
     [[nodiscard]] Result<void> let_run(GuestRecord record, const SpawnHooks& hooks);
     [[nodiscard]] Result<void> change(GuestRecord record, PowerState state, const char* console);

@@ -209,7 +209,8 @@ class FourNodes : public ::testing::Test {
     }
     void TearDown() override {
         if (hypervisor_) {
-            EXPECT_TRUE(hypervisor_->destroy(guest_.uuid, {}));
+            EXPECT_TRUE(hypervisor_->destroy(
+                guest_.uuid, hypervisor::DestroyOptions(hypervisor::Disks::Remove)));
         }
     }
 
@@ -411,7 +412,8 @@ TEST_F(FourNodes, PinnedGuestOnHugePages_GetsThemAndGivesThemBack) {
     expect_alive();
     expect_given(); // still so, after all of its memory was there to be used
 
-    const auto destroyed = hypervisor_->destroy(guest_.uuid, {});
+    const auto destroyed =
+        hypervisor_->destroy(guest_.uuid, hypervisor::DestroyOptions(hypervisor::Disks::Remove));
     ASSERT_TRUE(destroyed) << destroyed.error().text;
     EXPECT_TRUE(ledger_->drop(guest_.uuid));
     EXPECT_THAT(free_huge_pages(), ElementsAre(80, 80, 20, 80));

@@ -41,6 +41,7 @@ inline hypervisor::GuestSpec golden_guest() {
     root.size_bytes = std::uint64_t{1} << 30U;
     root.device_name = "vda";
     root.bus = "virtio";
+    root.format = "qcow2";
     root.boot_index = 0;
     guest.disks.push_back(root);
     guest.interfaces.push_back(ovs_interface());

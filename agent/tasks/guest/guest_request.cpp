@@ -3,7 +3,6 @@
 #include "agent/core/text.hpp"
 #include "agent/objects/object.hpp"
 
-#include <array>
 #include <cctype>
 
 namespace novalet::tasks {
@@ -53,6 +52,10 @@ Result<std::string> convert(const std::string& spec, const Json& value, const st
 const std::string* property(const ImageSpec& image, const std::string& name) {
     const auto found = image.properties.find(name);
     return found == image.properties.end() ? nullptr : &found->second;
+}
+
+bool names_bus(const Json& mapping, const ImageSpec& image) {
+    return !mapping["disk_bus"].as_string().empty() || property(image, "hw_disk_bus") != nullptr;
 }
 
 std::string disk_bus(const Json& mapping, const ImageSpec& image) {
@@ -260,6 +263,9 @@ Result<DiskPlan> plan_disks(const Json& instance,
                                    " for mapping ",
                                    mapping["uuid"].as_string()));
             plan.assigned[i] = {"/dev/" + disk.device_name, disk.bus};
+            // A server of old has a name in its record and no bus: its domain knows better.
+            if (!mapping["device_name"].as_string().empty() && !names_bus(mapping, image))
+                disk.bus.clear();
             if (root_turn)
                 plan.root_device_name = plan.assigned[i].device_name;
             plan.disks.push_back(std::move(disk));
@@ -324,22 +330,11 @@ Result<GuestSpec> guest_spec(const Json& instance,
     return guest;
 }
 
-Json undefined_hardware(const Json& instance, const GuestDefaults& defaults) {
+Json undefined_hardware(const Json& instance, const std::map<std::string, std::string>& hardware) {
     const auto& known = instance["system_metadata"];
-    const std::string machine = known["image_hw_machine_type"].as_string(defaults.machine_type);
-    const std::string cdrom = machine.find("q35") != std::string::npos ? "sata" : "ide";
     Json missing = Json::object();
-    const std::array<std::pair<const char*, std::string>, 7> wanted{{
-        {"image_hw_machine_type", machine},
-        {"image_hw_cdrom_bus", cdrom},
-        {"image_hw_disk_bus", "virtio"},
-        {"image_hw_input_bus", "usb"},
-        {"image_hw_pointer_model", "usbtablet"},
-        {"image_hw_video_model", "virtio"},
-        {"image_hw_vif_model", "virtio"},
-    }};
-    for (const auto& [key, value] : wanted)
-        if (!known.contains(key))
+    for (const auto& [property, value] : hardware)
+        if (const auto key = cat(image_prefix, property); !known.contains(key))
             missing.set(key, value);
     return missing;
 }

@@ -5,6 +5,7 @@
 #include "agent/core/result.hpp"
 #include "hypervisor/guest_spec.hpp"
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,7 +16,6 @@ namespace novalet::tasks {
 struct GuestDefaults {
     std::string name_template = "instance-%08x"; ///< instance_name_template
     std::string package_version;                 ///< of the release in force
-    std::string machine_type = "pc";             ///< used when image and instance name none
     bool force_config_drive = false;
     std::string ephemeral_format; ///< default_ephemeral_format; empty = by os_type
 };
@@ -59,7 +59,9 @@ guest_spec(const Json& instance,
            const GuestDefaults& defaults);
 
 /// system_metadata keys that Nova writes at the first spawn so that the guest's hardware stays the
-/// same over upgrades (reference 04 §2 h). Only keys that are missing are returned.
-[[nodiscard]] Json undefined_hardware(const Json& instance, const GuestDefaults& defaults);
+/// same over upgrades (reference 04 §2 h): "image_" + what `hardware`, as the hypervisor tells it,
+/// names. Only keys that are missing are returned.
+[[nodiscard]] Json undefined_hardware(const Json& instance,
+                                      const std::map<std::string, std::string>& hardware);
 
 } // namespace novalet::tasks

@@ -109,16 +109,17 @@ void Evacuations::carry_on() {
 
 Result<void> Evacuations::remove_guest(const Away& away) {
     const InstanceUuid uuid(away.server.text("uuid"));
-    hypervisor::DestroyOptions options;
-    options.interfaces = interfaces_of(cached_network_info(away.server));
-    if (!away.server.get("deleted").as_bool()) {
-        const auto& dest = MigrationView(away.migration).dest_compute();
-        options.destroy_disks = !storage_is_shared(
+    const auto& dest = MigrationView(away.migration).dest_compute();
+    const bool lives_on_here =
+        !away.server.get("deleted").as_bool() &&
+        storage_is_shared(
             services_.bus, services_.options, uuid, dest.empty() ? away.server.text("host") : dest);
-    }
     log::warning("the server was evacuated from this host: its guest is removed",
-                 {{"now_on", away.server.text("host")}, {"disks_too", options.destroy_disks}});
-    return services_.hypervisor.destroy(uuid, options);
+                 {{"now_on", away.server.text("host")}, {"disks_too", !lives_on_here}});
+    return services_.hypervisor.destroy(
+        uuid,
+        {lives_on_here ? hypervisor::Disks::Keep : hypervisor::Disks::Remove,
+         interfaces_of(cached_network_info(away.server))});
 }
 
 /// On the server's queue.

@@ -181,7 +181,7 @@ void Upkeep::remove_guest_of(objects::Object instance) {
     if (options_.running_deleted_action == "shutdown")
         return warn("a guest without a server could not be powered off",
                     services_.hypervisor.power_off(uuid, {}));
-    hypervisor::DestroyOptions options;
+    hypervisor::DestroyOptions options(hypervisor::Disks::Remove);
     options.interfaces = interfaces_of(cached_network_info(instance));
     warn("a guest without a server could not be removed",
          services_.hypervisor.destroy(uuid, options));
@@ -210,7 +210,7 @@ void Upkeep::finish_delete(objects::Object instance) {
     const log::Scope scope{{"instance", uuid.str()}, {"task", "finish_delete"}};
     if (services_.hypervisor.info(uuid)) // a running guest is remove_running_deleted's
         return;
-    hypervisor::DestroyOptions options;
+    hypervisor::DestroyOptions options(hypervisor::Disks::Remove);
     options.interfaces = interfaces_of(cached_network_info(instance));
     if (const auto gone = services_.hypervisor.destroy(uuid, options); !gone)
         return warn("files of a deleted server could not be removed", gone);

@@ -4,6 +4,7 @@
 #include "agent/core/text.hpp"
 #include "agent/tasks/guest/config_drive_content.hpp"
 #include "agent/tasks/ops/build/group_policy.hpp"
+#include "agent/tasks/peers/shared_storage.hpp"
 
 #include <array>
 
@@ -273,18 +274,23 @@ Result<void> BuildInstance::spawn() {
     if (!awaited.empty())
         hooks.wait_for_plugged = [&] { return wait_for_plugged(waiter); };
     NOVALET_TRY(guests_.hypervisor.spawn(spec, hooks));
-    const auto hardware = undefined_hardware(instance().data(), records_.options.guest);
-    for (const auto& [key, value] : hardware.members())
+    NOVALET_ASSIGN(const auto hardware, guests_.hypervisor.hardware(spec));
+    const auto undefined = undefined_hardware(instance().data(), hardware);
+    for (const auto& [key, value] : undefined.members())
         instance().set_item("system_metadata", key, value);
     instance().set("config_drive", spec.config_drive ? "True" : "");
     return {};
 }
 
+/// Another host that has the server by now may have it on the very same files.
 Result<void> BuildInstance::remove_guest() {
-    hypervisor::DestroyOptions options;
-    options.interfaces =
-        interfaces_of(known_networks_ ? *known_networks_ : cached_network_info(instance()));
-    return guests_.hypervisor.destroy(uuid(), options);
+    const std::string owner = instance().text("host");
+    const bool lives_on_here = !owner.empty() && owner != records_.options.host &&
+                               storage_is_shared(records_.bus, records_.options, uuid(), owner);
+    return guests_.hypervisor.destroy(
+        uuid(),
+        {lives_on_here ? hypervisor::Disks::Keep : hypervisor::Disks::Remove,
+         interfaces_of(known_networks_ ? *known_networks_ : cached_network_info(instance()))});
 }
 
 Result<void> BuildInstance::finish() {

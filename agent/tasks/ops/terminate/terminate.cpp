@@ -43,7 +43,7 @@ Result<void> TerminateInstance::destroy_guest() {
     network_.waiters.cancel(uuid());
     records_.notifier.instance_action(context(), instance(), "delete", "start");
     records_.notifier.instance_action(context(), instance(), "shutdown", "start");
-    hypervisor::DestroyOptions options;
+    hypervisor::DestroyOptions options(hypervisor::Disks::Remove);
     options.interfaces = interfaces_of(cached_network_info(instance()));
     return guests_.hypervisor.destroy(uuid(), options);
 }

@@ -43,7 +43,7 @@ TEST_F(TestDriver, HostIsAsked) {
 TEST_F(TestDriver, UnknownDomain_IsInstanceNotFound) {
     for (const auto& answer : {connection_.launch(nobody, false),
                                connection_.destroy(nobody),
-                               connection_.undefine(nobody, false),
+                               connection_.undefine(nobody),
                                connection_.suspend(nobody)}) {
         ASSERT_FALSE(answer);
         EXPECT_EQ(answer.error().exception, "InstanceNotFound");
@@ -84,7 +84,7 @@ TEST_F(TestDriver, DomainLivesThroughItsStates) {
     EXPECT_TRUE(events_.has(ours, Kind::Resumed));
     EXPECT_TRUE(events_.has(ours, Kind::Paused));
     EXPECT_TRUE(events_.has(ours, Kind::Stopped));
-    ASSERT_TRUE(connection_.undefine(ours, false));
+    ASSERT_TRUE(connection_.undefine(ours));
     EXPECT_EQ(connection_.info(ours).error().code, Code::NotFound);
 }
 

@@ -1,167 +1,18 @@
 // A guest from nothing to nothing on the real libvirtd with QEMU's emulator: a boot sector that
 // greets on the serial port and then waits.
-#include "agent/core/file.hpp"
-#include "agent/core/text.hpp"
-#include "hypervisor/domain/domain.hpp"
-#include "hypervisor/libvirt/libvirt_hypervisor.hpp"
-#include "tests/integration/hypervisor/libvirt/event_log.hpp"
-#include "tests/integration/hypervisor/libvirt/libvirt_daemon.hpp"
-#include "tests/support/guest_builder.hpp"
-#include "tests/support/temporary_folder.hpp"
+#include "tests/integration/hypervisor/libvirt/real_guest.hpp"
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 namespace novalet::hypervisor::libvirt {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using tests::greeting;
+using tests::RealGuest;
 using Kind = GuestEvent::Kind;
 namespace fs = std::filesystem;
-
-constexpr const char* greeting = "NOVALET GUEST READY\r\n";
-
-/// A disk of one MiB that boots this code.
-std::string disk_with(std::string sector) {
-    sector.resize(510, '\0');
-    sector += "\x55\xaa";
-    sector.resize(1U << 20U, '\0');
-    return sector;
-}
-
-/// 16-bit code: each byte of the text to port 0x3f8, then halt for ever.
-std::string boot_disk() {
-    const std::string code("\xfa"         // cli
-                           "\xfc"         // cld
-                           "\x31\xc0"     // xor ax, ax
-                           "\x8e\xd8"     // mov ds, ax
-                           "\xbe\x17\x7c" // mov si, 0x7c17, behind the code
-                           "\xba\xf8\x03" // mov dx, 0x3f8
-                           "\xac"         // next: lodsb
-                           "\x84\xc0"     // test al, al
-                           "\x74\x03"     // jz done
-                           "\xee"         // out dx, al
-                           "\xeb\xf8"     // jmp next
-                           "\xf4"         // done: hlt
-                           "\xeb\xfd",    // jmp done
-                           23);
-    return disk_with(code + greeting);
-}
-
-/// A guest that lets go of each PCI device as soon as it is asked to: what an ACPI driver does over
-/// QEMU's hot-plug registers, for ever.
-std::string obedient_disk() {
-    const std::string code("\xfa"         // cli
-                           "\xfc"         // cld
-                           "\x66\x31\xc0" // again: xor eax, eax
-                           "\xba\x10\xae" // mov dx, 0xae10
-                           "\x66\xef"     // out dx, eax: of bus 0
-                           "\xba\x04\xae" // mov dx, 0xae04
-                           "\x66\xed"     // in eax, dx: which slots are to be emptied
-                           "\x66\x85\xc0" // test eax, eax
-                           "\x74\xee"     // jz again
-                           "\xba\x08\xae" // mov dx, 0xae08
-                           "\x66\xef"     // out dx, eax: eject them
-                           "\xeb\xe7",    // jmp again
-                           27);
-    return disk_with(code);
-}
-
-/// Glance with one image; counts how often it is asked.
-class OneImage : public ImageSource {
-  public:
-    Result<void> fetch(const ImageId& /*image*/, int fd) override {
-        ++fetched;
-        if (broken)
-            return fail(Code::Unavailable, "Glance is away");
-        if (write(fd, content.data(), content.size()) != static_cast<ssize_t>(content.size()))
-            return fail(Code::ResourceExhausted, "disk full");
-        return {};
-    }
-    Result<std::string> disk_format(const ImageId& /*image*/) override {
-        return std::string("raw");
-    }
-    std::string content = boot_disk();
-    int fetched = 0;
-    bool broken = false;
-};
-
-class RealGuest : public ::testing::Test {
-  protected:
-    static void SetUpTestSuite() { daemon_ = std::make_unique<tests::LibvirtDaemon>(); }
-    static void TearDownTestSuite() { daemon_.reset(); }
-
-    void SetUp() override {
-        ASSERT_TRUE(daemon_->is_up())
-            << "no libvirtd answers and none could be started (packages libvirt-daemon, "
-               "libvirt-daemon-driver-qemu, qemu-system-x86)";
-        fs::permissions(folder_.path(), fs::perms(0755)); // QEMU's user walks through it
-        hypervisor_ = make();
-        const auto started =
-            hypervisor_->start([this](const GuestEvent& event) { events_.add(event); });
-        ASSERT_TRUE(started) << started.error().text;
-    }
-    void TearDown() override {
-        if (hypervisor_) {
-            EXPECT_TRUE(hypervisor_->destroy(guest_.uuid, {true, guest_.interfaces}));
-        }
-    }
-    std::unique_ptr<LibvirtHypervisor> make() {
-        Options options;
-        options.domain.virt_type = "qemu";
-        options.cache.instances_path = folder_.path();
-        options.files.instances_path = folder_.path();
-        options.soft_reboot_timeout = Seconds(1);
-        options.device_detach_attempts = 2;
-        options.device_detach_timeout = Seconds(5);
-        options.stop_event_delay = Seconds(0);
-        return std::make_unique<LibvirtHypervisor>(options, system_processes());
-    }
-    static GuestSpec small_guest() {
-        auto guest = tests::golden_guest();
-        guest.uuid = InstanceUuid(new_uuid());
-        guest.name = "novalet-test-" + guest.uuid.str().substr(0, 8);
-        guest.flavor.memory_mib = 64;
-        guest.flavor.vcpus = 1;
-        guest.image.disk_format = "raw";
-        guest.disks[0].size_bytes = 2U << 20U;
-        guest.interfaces.clear();
-        guest.config_drive->files["openstack/latest/meta_data.json"] = "{}";
-        return guest;
-    }
-    SpawnHooks hooks() {
-        SpawnHooks out;
-        out.images = &image_;
-        out.step = [this](const char* name) { steps_.emplace_back(name); };
-        return out;
-    }
-    /// The guest needs a moment from its start to its first words.
-    std::string console(std::string_view until) {
-        const auto deadline = Deadline::after(Seconds(60));
-        std::mutex mutex;
-        std::unique_lock lock(mutex);
-        std::condition_variable never;
-        for (;;) {
-            const auto text = hypervisor_->console_log(guest_.uuid);
-            EXPECT_TRUE(text) << (text ? "" : text.error().text);
-            if (!text || text->find(until) != std::string::npos || deadline.passed())
-                return text.value_or("");
-            never.wait_until(lock, Deadline::after(Milliseconds(200)).time());
-        }
-    }
-    [[nodiscard]] fs::path home() const { return folder_ / guest_.uuid.str(); }
-
-    static std::unique_ptr<tests::LibvirtDaemon> daemon_;
-    tests::TemporaryFolder folder_;
-    tests::EventLog events_;
-    OneImage image_;
-    std::vector<std::string> steps_;
-    GuestSpec guest_ = small_guest();
-    std::unique_ptr<LibvirtHypervisor> hypervisor_;
-};
-
-std::unique_ptr<tests::LibvirtDaemon> RealGuest::daemon_;
 
 TEST_F(RealGuest, Facts_AreTold) {
     const auto facts = hypervisor_->facts();
@@ -199,18 +50,19 @@ TEST_F(RealGuest, SpawnRunDestroy_LeavesNothing) {
     EXPECT_EQ(info->memory_mib, 64U);
     EXPECT_TRUE(events_.has(guest_.uuid, Kind::Started));
     EXPECT_TRUE(events_.has(guest_.uuid, Kind::Resumed));
-    EXPECT_THAT(console(trim(greeting)), HasSubstr(trim(greeting)));
+    EXPECT_THAT(console(greeting), HasSubstr(greeting));
     const auto vnc = hypervisor_->vnc(guest_.uuid);
     ASSERT_TRUE(vnc) << vnc.error().text;
     EXPECT_EQ(vnc->host, "127.0.0.1");
     EXPECT_GE(vnc->port, 5900U);
     EXPECT_TRUE(fs::exists(home() / "disk.config"));
 
-    ASSERT_TRUE(hypervisor_->destroy(guest_.uuid, {}));
+    ASSERT_TRUE(hypervisor_->destroy(guest_.uuid, DestroyOptions(Disks::Remove)));
     EXPECT_EQ(hypervisor_->info(guest_.uuid).error().exception, "InstanceNotFound");
     EXPECT_FALSE(fs::exists(home()));
     EXPECT_TRUE(events_.has(guest_.uuid, Kind::Stopped));
-    EXPECT_TRUE(hypervisor_->destroy(guest_.uuid, {})); // again: nothing there, nothing wrong
+    EXPECT_TRUE(hypervisor_->destroy(
+        guest_.uuid, DestroyOptions(Disks::Remove))); // again: nothing there, nothing wrong
     const auto all = hypervisor_->list();
     ASSERT_TRUE(all);
     EXPECT_TRUE(std::none_of(
@@ -312,7 +164,7 @@ TEST_F(RealGuest, InterfaceOnALinuxBridge_HasItsTap) {
     const fs::path tap = "/sys/class/net/" + port.device;
     EXPECT_TRUE(spawned) << (spawned ? "" : spawned.error().text);
     EXPECT_TRUE(fs::exists(tap / "master"));
-    EXPECT_TRUE(hypervisor_->destroy(guest_.uuid, {true, guest_.interfaces}));
+    EXPECT_TRUE(hypervisor_->destroy(guest_.uuid, {Disks::Remove, guest_.interfaces}));
     EXPECT_FALSE(fs::exists(tap));
     // The bridge belongs to the network and stays; here nobody else wants it.
     ProcessRequest remove;
@@ -399,7 +251,7 @@ TEST_F(GuestWithCards, DetachFromARunningGuest_TakesTheCardOutOfBoth) {
 }
 
 TEST_F(GuestWithCards, AGuestThatHoldsOn_LosesTheCardWithItsNextPowerCycle) {
-    ASSERT_TRUE(hypervisor_->destroy(guest_.uuid, {true, guest_.interfaces}));
+    ASSERT_TRUE(hypervisor_->destroy(guest_.uuid, {Disks::Remove, guest_.interfaces}));
     image_.content = boot_disk(); // it halts, and hears of nothing
     guest_.image.id = "00000000-0000-4000-8000-0000000000aa";
     spawn();

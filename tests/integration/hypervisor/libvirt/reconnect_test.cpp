@@ -91,7 +91,7 @@ TEST_F(Reconnect, EventsComeOverTheNewConnectionToo) {
     EXPECT_TRUE(launched) << (launched ? "" : launched.error().text);
     EXPECT_TRUE(events_.has(uuid, GuestEvent::Kind::Started));
     EXPECT_TRUE(connection_.destroy(uuid));
-    EXPECT_TRUE(connection_.undefine(uuid, false));
+    EXPECT_TRUE(connection_.undefine(uuid));
 }
 
 } // namespace

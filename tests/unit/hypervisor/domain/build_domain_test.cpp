@@ -196,15 +196,49 @@ TEST(BuildDomain, CpuQuotaWithoutController_IsRefused) {
     EXPECT_EQ(refusal(guest, options), "UnsupportedHostCPUControlPolicy");
 }
 
-TEST(BuildDomain, ConfigDrive_TakesTheNextNameOrTheLast) {
+TEST(BuildDomain, ConfigDrive_TakesTheNextNameOfItsBus) {
     auto guest = golden_guest();
     EXPECT_EQ(built(guest).disks.back().target, "hda");
     guest.image.properties["hw_machine_type"] = "q35";
     EXPECT_EQ(built(guest).disks.back().target, "sda");
     EXPECT_EQ(built(guest).disks.back().bus, "sata");
     guest.config_drive->vfat = true;
-    EXPECT_EQ(built(guest).disks.back().target, "vdz");
+    EXPECT_EQ(built(guest).disks.back().target, "vdb");
     EXPECT_EQ(built(guest).disks.back().device, "disk");
+    guest.config_drive->bus = "scsi";
+    guest.config_drive->device_name = "sdc";
+    EXPECT_EQ(built(guest).disks.back().bus, "scsi") << "the place it has already";
+    EXPECT_EQ(built(guest).disks.back().target, "sdc");
+}
+
+TEST(BuildDomain, EachDisk_HasTheFormatItWasMadeWith) {
+    auto guest = golden_guest();
+    auto second = guest.disks[0];
+    second.file_name = "disk.eph0";
+    second.device_name = "vdb";
+    second.format = "raw";
+    guest.disks.push_back(second);
+    const auto domain = built(guest);
+    EXPECT_EQ(domain.disks[0].format, "qcow2");
+    EXPECT_EQ(domain.disks[1].format, "raw");
+    EXPECT_EQ(domain.disks[2].format, "raw") << "the config drive";
+    for (const char* wrong : {"", "vmdk"}) {
+        guest.disks[0].format = wrong;
+        EXPECT_EQ(refusal(guest), "InvalidDiskInfo") << wrong;
+    }
+}
+
+TEST(BuildDomain, SystemSerial_IsASerialAndNoWordOfTheConfiguration) {
+    const auto guest = golden_guest();
+    DomainOptions options;
+    options.host_serial = "00000000-0000-0000-0000-00000000000a";
+    EXPECT_EQ(built(guest, options).sysinfo_serial, guest.uuid.str());
+    options.sysinfo_serial = "none";
+    EXPECT_EQ(built(guest, options).sysinfo_serial, "");
+    for (const char* word : {"os", "hardware", "auto"}) {
+        options.sysinfo_serial = word;
+        EXPECT_EQ(built(guest, options).sysinfo_serial, options.host_serial) << word;
+    }
 }
 
 TEST(BuildDomain, DisksWithoutNames_GetTheNextOfTheirBus) {
@@ -213,6 +247,7 @@ TEST(BuildDomain, DisksWithoutNames_GetTheNextOfTheirBus) {
     DiskSpec swap;
     swap.source = DiskSource::Swap;
     swap.file_name = "disk.swap";
+    swap.format = "raw";
     guest.disks.push_back(swap);
     const auto domain = built(guest);
     EXPECT_EQ(domain.disks[0].target, "vda");

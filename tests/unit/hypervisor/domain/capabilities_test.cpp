@@ -9,6 +9,7 @@ namespace {
 using ::testing::ElementsAre;
 
 constexpr const char* two_cells = R"(<capabilities><host>
+  <uuid>4c4c4544-0042-3510-8053-b6c04f4d3732</uuid>
   <cpu><arch>x86_64</arch><model>EPYC</model><vendor>AMD</vendor>
     <topology sockets='1' dies='1' cores='2' threads='2'/>
     <maxphysaddr mode='emulate' bits='48'/>
@@ -36,6 +37,7 @@ constexpr const char* two_cells = R"(<capabilities><host>
 TEST(Capabilities, CpuAndCells_AreRead) {
     const auto host = read_capabilities(two_cells);
     ASSERT_TRUE(host) << host.error().text;
+    EXPECT_EQ(host->uuid, "4c4c4544-0042-3510-8053-b6c04f4d3732");
     EXPECT_EQ(host->arch, "x86_64");
     EXPECT_EQ(host->threads, 2U);
     EXPECT_THAT(host->cpu_features, ElementsAre("avx2", "aes"));

@@ -9,7 +9,8 @@ TEST(ReadDomain, LiveDomainOfNova_IsRead) {
     const auto live = read_domain(R"(<domain type='qemu' id='7'>
       <name>instance-00000001</name><uuid>2f7e3d2a-3b1f-4c6c-9a55-7f7d3f8f0001</uuid>
       <metadata><n:instance xmlns:n="http://openstack.org/xmlns/libvirt/nova/1.1">
-        <n:name>vm1</n:name></n:instance></metadata>
+        <n:name>vm1</n:name><n:creationTime>2026-11-21 04:28:56</n:creationTime>
+        </n:instance></metadata>
       <memory unit='KiB'>65536</memory><vcpu placement='static'>2</vcpu>
       <os><type arch='x86_64' machine='pc-i440fx-7.2'>hvm</type>
         <loader readonly='yes' type='pflash'>/code</loader><nvram>/vars</nvram></os>
@@ -23,11 +24,17 @@ TEST(ReadDomain, LiveDomainOfNova_IsRead) {
         <serial type='pty'><log file='/i/console.log' append='off'/></serial>
         <graphics type='spice' port='5999'/>
         <graphics type='vnc' port='5901' listen='127.0.0.1'/>
+        <video><model type='cirrus' vram='16384'/></video>
+        <input type='tablet' bus='usb'/><input type='mouse' bus='ps2'/>
       </devices></domain>)");
     ASSERT_TRUE(live) << live.error().text;
     EXPECT_EQ(live->id, 7);
     EXPECT_TRUE(live->made_by_nova);
     EXPECT_EQ(live->metadata_name, "vm1");
+    EXPECT_EQ(live->metadata_time, "2026-11-21 04:28:56");
+    EXPECT_TRUE(live->has_graphics);
+    EXPECT_EQ(live->video_model, "cirrus");
+    EXPECT_TRUE(live->has_tablet);
     EXPECT_EQ(live->memory_kib, 65536U);
     EXPECT_EQ(live->vcpus, 2U);
     EXPECT_EQ(live->vnc_port, 5901U);
@@ -47,6 +54,7 @@ TEST(ReadDomain, StoppedDomain_HasNoPortAndNoId) {
     ASSERT_TRUE(live);
     EXPECT_EQ(live->id, -1);
     EXPECT_EQ(live->vnc_port, 0U);
+    EXPECT_FALSE(live->has_tablet);
     EXPECT_EQ(live->memory_kib, 65536U);
     EXPECT_FALSE(live->made_by_nova);
 }

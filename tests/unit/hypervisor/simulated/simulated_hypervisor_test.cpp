@@ -137,7 +137,7 @@ TEST(Simulated_Spawn, TakesTheConfiguredTimeAndCanBeInterruptedInIt) {
     hooks.stop = stop.get_token();
     ASSERT_TRUE(host.spawn(tests::golden_guest(), hooks));
     EXPECT_THAT(passed, ElementsAre(Milliseconds(700)));
-    ASSERT_TRUE(host.destroy(tests::golden_guest().uuid, {}));
+    ASSERT_TRUE(host.destroy(tests::golden_guest().uuid, DestroyOptions(Disks::Remove)));
     hooks.step = [&](const char* step) {
         if (std::string(step) == "start")
             stop.request_stop();
@@ -176,10 +176,10 @@ TEST(Simulated_Spawn, RefusesAUuidThatIsNone) {
 
 TEST(Simulated_Destroy, IsContentWhenNothingIsThere) {
     SimulatedHypervisor host(options());
-    EXPECT_TRUE(host.destroy(tests::golden_guest().uuid, {}));
+    EXPECT_TRUE(host.destroy(tests::golden_guest().uuid, DestroyOptions(Disks::Remove)));
     ASSERT_TRUE(host.spawn(tests::golden_guest(), {}));
-    EXPECT_TRUE(host.destroy(tests::golden_guest().uuid, {}));
-    EXPECT_TRUE(host.destroy(tests::golden_guest().uuid, {}));
+    EXPECT_TRUE(host.destroy(tests::golden_guest().uuid, DestroyOptions(Disks::Remove)));
+    EXPECT_TRUE(host.destroy(tests::golden_guest().uuid, DestroyOptions(Disks::Remove)));
     EXPECT_EQ(host.info(tests::golden_guest().uuid).error().exception, "InstanceNotFound");
 }
 
@@ -187,13 +187,54 @@ TEST(Simulated_Destroy, KeepsTheGuestWhenItsDisksAreKept) {
     SimulatedHypervisor host(options());
     const auto guest = tests::golden_guest();
     ASSERT_TRUE(host.spawn(guest, {}));
-    DestroyOptions keep;
-    keep.destroy_disks = false;
-    keep.interfaces = guest.interfaces;
-    ASSERT_TRUE(host.destroy(guest.uuid, keep));
+    ASSERT_TRUE(host.destroy(guest.uuid, {Disks::Keep, guest.interfaces}));
     EXPECT_EQ(host.info(guest.uuid)->state, PowerState::Shutdown);
     EXPECT_THAT(host.plugged(guest.uuid), IsEmpty());
     EXPECT_TRUE(host.power_on(guest, {}));
+}
+
+TEST(Simulated_Spawn, AFailureLeavesAGuestThatWasThereBefore) {
+    SimulatedHypervisor host(options());
+    const auto guest = tests::golden_guest();
+    ASSERT_TRUE(host.spawn(guest, {}));
+    host.fail_step("plug", broken("no bridge"));
+    EXPECT_FALSE(host.spawn(guest, {}));
+    EXPECT_EQ(host.info(guest.uuid)->state, PowerState::Running);
+}
+
+TEST(Simulated_Spawn, OutOfReachIsLeftToALaterDestroy) {
+    SimulatedHypervisor host(options());
+    const auto guest = tests::golden_guest();
+    SpawnHooks hooks;
+    hooks.wait_for_plugged = [&]() -> Result<void> {
+        host.set_reachable(false, "libvirtd restarts");
+        return {};
+    };
+    EXPECT_EQ(host.spawn(guest, hooks).error().code, Code::Unavailable);
+    EXPECT_FALSE(host.destroy(guest.uuid, DestroyOptions(Disks::Remove)));
+    host.set_reachable(true, "");
+    EXPECT_EQ(host.list()->size(), 1U);
+    ASSERT_TRUE(host.destroy(guest.uuid, DestroyOptions(Disks::Remove)));
+    EXPECT_THAT(*host.list(), IsEmpty());
+}
+
+TEST(Simulated_Power, ARefusedStartLeavesTheGuestAsItWas) {
+    for (const char* step : {"plug", "define", "remove"}) {
+        SimulatedHypervisor host(options());
+        const auto guest = tests::golden_guest();
+        ASSERT_TRUE(host.spawn(guest, {}));
+        host.fail_step(step, broken("refused"));
+        EXPECT_FALSE(host.power_on(guest, {})) << step;
+        EXPECT_EQ(host.info(guest.uuid)->state, PowerState::Running) << step;
+    }
+}
+
+TEST(Simulated_Hardware, IsNovasForX86) {
+    SimulatedHypervisor host(options());
+    auto guest = tests::golden_guest();
+    EXPECT_EQ(host.hardware(guest)->at("hw_machine_type"), "pc");
+    guest.image.properties["hw_machine_type"] = "q35";
+    EXPECT_EQ(host.hardware(guest)->at("hw_cdrom_bus"), "sata");
 }
 
 TEST(Simulated_Power, FollowsTheVerbsAndTellsEvents) {
@@ -215,7 +256,7 @@ TEST(Simulated_Power, FollowsTheVerbsAndTellsEvents) {
     EXPECT_FALSE(host.soft_reboot(guest.uuid).value()) << "off: the caller takes the hard way";
     ASSERT_TRUE(host.power_on(guest, {}));
     EXPECT_TRUE(host.soft_reboot(guest.uuid).value());
-    ASSERT_TRUE(host.destroy(guest.uuid, {}));
+    ASSERT_TRUE(host.destroy(guest.uuid, DestroyOptions(Disks::Remove)));
     using Kind = GuestEvent::Kind;
     EXPECT_THAT(events.first(10),
                 ElementsAre(Kind::Started,
@@ -283,7 +324,7 @@ TEST(Simulated_State, IsFoundByTheNextProcess) {
     EXPECT_EQ(host.info(guest.uuid)->vcpus, 4U);
     EXPECT_THAT(host.plugged(guest.uuid), ElementsAre("aabbccdd-0000-1111-2222-333344445555"));
     EXPECT_THAT(*host.console_log(guest.uuid), HasSubstr("paused"));
-    ASSERT_TRUE(host.destroy(guest.uuid, {}));
+    ASSERT_TRUE(host.destroy(guest.uuid, DestroyOptions(Disks::Remove)));
     SimulatedHypervisor third(shape);
     ASSERT_TRUE(third.start(nullptr));
     EXPECT_THAT(*third.list(), IsEmpty());
@@ -323,7 +364,8 @@ TEST(Simulated_Link, OutOfReachFailsEverythingAndIsTold) {
     EXPECT_EQ(host.facts().error().code, Code::Unavailable);
     EXPECT_EQ(host.list().error().code, Code::Unavailable);
     EXPECT_EQ(host.info(guest.uuid).error().code, Code::Unavailable);
-    EXPECT_EQ(host.destroy(guest.uuid, {}).error().code, Code::Unavailable);
+    EXPECT_EQ(host.destroy(guest.uuid, DestroyOptions(Disks::Remove)).error().code,
+              Code::Unavailable);
     EXPECT_THAT(host.pause(guest.uuid).error().text, HasSubstr("cable pulled"));
     host.set_reachable(true, "");
     EXPECT_EQ(host.info(guest.uuid)->state, PowerState::Running);

@@ -179,15 +179,27 @@ TEST_F(GuestRequestTest, WhoGetsAConfigDrive) {
 }
 
 TEST_F(GuestRequestTest, HardwareThatIsNotWrittenDownYet) {
-    auto missing = undefined_hardware(instance, defaults);
-    EXPECT_EQ(missing.size(), 7U);
-    EXPECT_EQ(missing["image_hw_machine_type"].as_string(), "pc");
-    EXPECT_EQ(missing["image_hw_cdrom_bus"].as_string(), "ide");
-    instance.member("system_metadata").set("image_hw_machine_type", "pc-q35-7.2");
+    const std::map<std::string, std::string> hardware{
+        {"hw_machine_type", "virt"}, {"hw_cdrom_bus", "scsi"}, {"hw_vif_model", "virtio"}};
+    EXPECT_EQ(undefined_hardware(instance, hardware),
+              Json(Json::Object{{"image_hw_cdrom_bus", "scsi"},
+                                {"image_hw_machine_type", "virt"},
+                                {"image_hw_vif_model", "virtio"}}));
     instance.member("system_metadata").set("image_hw_vif_model", "e1000");
-    missing = undefined_hardware(instance, defaults);
-    EXPECT_EQ(missing.size(), 5U);
-    EXPECT_EQ(missing["image_hw_cdrom_bus"].as_string(), "sata");
+    EXPECT_FALSE(undefined_hardware(instance, hardware).contains("image_hw_vif_model"));
+}
+
+TEST_F(GuestRequestTest, ANamedDiskWithoutABusIsLeftToItsDomain) {
+    mapping.set("device_name", "/dev/sda").set("disk_bus", nullptr);
+    const auto bus = [&] {
+        const auto plan = plan_disks(instance, {mapping}, defaults);
+        return plan ? plan->disks[0].bus : plan.error().text;
+    };
+    EXPECT_EQ(bus(), "");
+    instance.member("system_metadata").set("image_hw_disk_bus", "scsi");
+    EXPECT_EQ(bus(), "scsi");
+    mapping.set("disk_bus", "sata");
+    EXPECT_EQ(bus(), "sata");
 }
 
 TEST_F(GuestRequestTest, ATapIsNamedByItsPort) {

@@ -28,7 +28,8 @@ class RepairTest : public tests::TaskTest {
         } else if (guest == PowerState::Paused) {
             ASSERT_TRUE(bench.host->pause(uuid));
         } else if (guest == PowerState::NoState) {
-            ASSERT_TRUE(bench.host->destroy(uuid, {}));
+            ASSERT_TRUE(
+                bench.host->destroy(uuid, hypervisor::DestroyOptions(hypervisor::Disks::Remove)));
         }
     }
     void repair() {
@@ -132,7 +133,8 @@ TEST_F(RepairTest, ServersOfOtherHostsAreLeftAlone) {
 TEST_F(RepairTest, GuestsGetTheirInterfaces) {
     auto record = server_in("active", nullptr);
     bench.make_guest(record);
-    ASSERT_TRUE(bench.host->destroy(InstanceUuid(server_uuid), {}));
+    ASSERT_TRUE(bench.host->destroy(InstanceUuid(server_uuid),
+                                    hypervisor::DestroyOptions(hypervisor::Disks::Remove)));
     auto spec = guest_spec(
         record, {tests::root_disk()["nova_object.data"]}, Json::array(), bench.options.guest);
     ASSERT_TRUE(bench.host->spawn(*spec, {})); // without interfaces

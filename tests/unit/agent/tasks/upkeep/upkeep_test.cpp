@@ -187,7 +187,8 @@ TEST_F(UpkeepTest, NoGuestIsReapedWithoutAClearRecord) {
 
 TEST_F(UpkeepTest, FilesOfDeletedServersGo) {
     deleted_server("2026-01-01T00:00:00Z");
-    ASSERT_TRUE(bench.host->destroy(InstanceUuid(server_uuid), {}));
+    ASSERT_TRUE(bench.host->destroy(InstanceUuid(server_uuid),
+                                    hypervisor::DestroyOptions(hypervisor::Disks::Remove)));
     turn(&Upkeep::finish_deletes);
     EXPECT_TRUE(bench.bus.instance(server_uuid)["cleaned"].as_bool());
     bench.diary.clear();
@@ -197,7 +198,8 @@ TEST_F(UpkeepTest, FilesOfDeletedServersGo) {
 
 TEST_F(UpkeepTest, FilesThatCannotBeRemovedAreTriedAgain) {
     deleted_server("2026-01-01T00:00:00Z");
-    ASSERT_TRUE(bench.host->destroy(InstanceUuid(server_uuid), {}));
+    ASSERT_TRUE(bench.host->destroy(InstanceUuid(server_uuid),
+                                    hypervisor::DestroyOptions(hypervisor::Disks::Remove)));
     bench.host->fail_step("destroy", Error{Code::Internal, "the disk is read-only", "", ""});
     turn(&Upkeep::finish_deletes);
     EXPECT_FALSE(bench.bus.instance(server_uuid)["cleaned"].as_bool());

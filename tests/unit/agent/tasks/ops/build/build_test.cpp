@@ -448,6 +448,22 @@ TEST_F(BuildRecoveryTest, AServerThatAnotherHostBuildsIsLeftToIt) {
     EXPECT_EQ(bench.open_entries(), 0U);
 }
 
+/// Handed to the scheduler, then killed: the next host may build on the very same files.
+TEST_F(BuildRecoveryTest, FilesThatTheOtherHostSeesStay) {
+    for (const bool shared : {true, false}) {
+        bench.options.instances_path = bench.folder / "instances";
+        std::filesystem::create_directories(bench.options.instances_path / server_uuid);
+        leave({"", "spawning", "building", "spawning", true, true});
+        bench.bus.change(server_uuid, "host", "c2");
+        bench.bus.answer("call c2 check_instance_shared_storage", shared);
+        ASSERT_TRUE(bench.router->recover());
+        ASSERT_TRUE(bench.settle());
+        // The simulated host keeps a guest whose disks it keeps, powered off.
+        EXPECT_EQ(bench.guest_exists(), shared);
+        EXPECT_NE(bench.guest_state(), hypervisor::PowerState::Running);
+    }
+}
+
 TEST_F(BuildRecoveryTest, AServerThatIsBeingDeletedIsCleanedUp) {
     leave({"", "spawning", "building", "deleting", true, true});
     ASSERT_TRUE(bench.router->recover());

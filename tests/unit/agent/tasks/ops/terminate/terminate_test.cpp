@@ -72,7 +72,8 @@ TEST_F(TerminateTest, VolumesAreGivenBackAndThoseThatGoWithTheServerAreDeleted) 
 }
 
 TEST_F(TerminateTest, AServerWithoutAGuestGoesAsWell) {
-    ASSERT_TRUE(bench.host->destroy(InstanceUuid(server_uuid), {}));
+    ASSERT_TRUE(bench.host->destroy(InstanceUuid(server_uuid),
+                                    hypervisor::DestroyOptions(hypervisor::Disks::Remove)));
     terminate();
     expect_gone();
 }
@@ -151,7 +152,8 @@ TEST_P(TerminateRecoveryTest, ADeleteOfAnEarlierProcessIsFinished) {
         ASSERT_TRUE(bench.journal->set_step(entries->front().id, step));
     }
     if (step != "" && step != "destroy_guest") {
-        ASSERT_TRUE(bench.host->destroy(InstanceUuid(server_uuid), {}));
+        ASSERT_TRUE(bench.host->destroy(InstanceUuid(server_uuid),
+                                        hypervisor::DestroyOptions(hypervisor::Disks::Remove)));
     }
     if (step == "delete_allocation" || step == "destroy_record") { // what the steps before saved
         bench.bus.change(server_uuid, "vm_state", "deleted");
