@@ -107,6 +107,23 @@ struct DestroyOptions {
     std::vector<InterfaceSpec> interfaces; ///< to unplug
 };
 
+/// Something of a server's kind on this host, for which nobody may be responsible any more.
+struct Leftover {
+    enum class Kind {
+        Folder, ///< an instance's files without a domain
+        Domain, ///< made by Nova or novalet; each of them, as records are not known here
+        Device  ///< a tap, veth end or bridge named after a port that no domain has
+    };
+    Kind kind = Kind::Folder;
+    InstanceUuid uuid; ///< empty for a device: its name holds a part of the port's id alone
+    std::string name;  ///< path of the folder, name of the domain or of the device
+    /// At least so long it has been as it is. Folder: since a file was made or written last;
+    /// domain: since it was defined; device: since this process saw it first.
+    Seconds age{0};
+    bool running = false; ///< domain
+    bool claimed = false; ///< folder: of a build that this host began and did not end
+};
+
 struct PowerOffOptions {
     Seconds timeout{0};         ///< 0 = pull the plug at once
     Seconds retry_interval{10}; ///< the request is sent again each time
@@ -143,7 +160,8 @@ class Hypervisor {
     /// Guest, interfaces, files. Ok when nothing is left, also when nothing was there. It can be
     /// repeated: each part is looked for by itself, so that files and interfaces go also when the
     /// domain went before. Nothing is removed while the domain's end is not known (Unavailable). An
-    /// interface that cannot be unplugged is logged, as nova-compute goes on then.
+    /// interface that cannot be unplugged is logged and found by leftovers(), as nova-compute goes
+    /// on then.
     [[nodiscard]] virtual Result<void> destroy(const InstanceUuid& uuid,
                                                const DestroyOptions& options) = 0;
 
@@ -169,6 +187,14 @@ class Hypervisor {
     [[nodiscard]] virtual Result<void> detach_interface(const InstanceUuid& uuid,
                                                         const InterfaceSpec& interface,
                                                         const std::stop_token& stop) = 0;
+
+    /// What of a server's kind is on this host (see Leftover): folders of uuids without a domain,
+    /// all domains of Nova's kind, devices of ports without a domain. Which of them have an owner
+    /// is decided by who knows the records, the builds under way, and whose the storage is.
+    [[nodiscard]] virtual Result<std::vector<Leftover>> leftovers() = 0;
+    /// Removes one that has no owner, after another look: Conflict when a folder or a device has a
+    /// domain by now. Of a domain the folder stays; without it, it is a leftover of its own.
+    [[nodiscard]] virtual Result<void> sweep(const Leftover& leftover) = 0;
 
     /// Last bytes of the console log over the rotated files, at most 100 KiB.
     [[nodiscard]] virtual Result<std::string> console_log(const InstanceUuid& uuid) = 0;

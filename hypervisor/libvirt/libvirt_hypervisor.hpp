@@ -45,6 +45,8 @@ class LibvirtHypervisor final : public Hypervisor {
     [[nodiscard]] Result<void> detach_interface(const InstanceUuid& uuid,
                                                 const InterfaceSpec& interface,
                                                 const std::stop_token& stop) override;
+    [[nodiscard]] Result<std::vector<Leftover>> leftovers() override;
+    [[nodiscard]] Result<void> sweep(const Leftover& leftover) override;
     [[nodiscard]] Result<std::string> console_log(const InstanceUuid& uuid) override;
     [[nodiscard]] Result<VncAddress> vnc(const InstanceUuid& uuid) override;
     [[nodiscard]] Result<std::string> uptime() override;
@@ -92,6 +94,8 @@ class LibvirtHypervisor final : public Hypervisor {
     [[nodiscard]] Result<void> end_domain(const InstanceUuid& uuid);
     [[nodiscard]] Result<void> remove_domain(const InstanceUuid& uuid);
     [[nodiscard]] Result<void> wait_running(const InstanceUuid& uuid);
+    [[nodiscard]] Result<std::vector<domain::LiveDomain>> definitions();
+    [[nodiscard]] Seconds seen_for(const std::string& device);
 
     // interface_verbs.cpp
     [[nodiscard]] Result<void> detach_from_definition(const InstanceUuid& uuid,
@@ -110,6 +114,7 @@ class LibvirtHypervisor final : public Hypervisor {
     LinkListener link_;
     std::mutex mutex_; ///< guards what follows; nothing is asked under it
     std::shared_ptr<const Known> known_;
+    std::map<std::string, MonotonicTime> stray_devices_; ///< by name: when leftovers() saw it first
 };
 
 } // namespace novalet::hypervisor::libvirt

@@ -316,6 +316,12 @@ Result<void> SimulatedHypervisor::spawn(const GuestSpec& guest, const SpawnHooks
 
 Result<void> SimulatedHypervisor::destroy(const InstanceUuid& uuid, const DestroyOptions& options) {
     NOVALET_TRY(begin("destroy"));
+    if (options.disks == Disks::Remove) {
+        const std::lock_guard lock(mutex_);
+        std::erase_if(left_behind_, [&](const Leftover& left) {
+            return left.kind == Leftover::Kind::Folder && left.uuid == uuid;
+        });
+    }
     auto record = find(uuid);
     if (!record && record.error().code == Code::NotFound)
         return {};
@@ -435,6 +441,42 @@ Result<void> SimulatedHypervisor::detach_interface(const InstanceUuid& uuid,
 
 Result<std::map<std::string, std::string>> SimulatedHypervisor::hardware(const GuestSpec& guest) {
     return domain::hardware_of(guest, domain::DomainOptions());
+}
+
+void SimulatedHypervisor::leave_behind(Leftover leftover) {
+    const std::lock_guard lock(mutex_);
+    left_behind_.push_back(std::move(leftover));
+}
+
+Result<std::vector<Leftover>> SimulatedHypervisor::leftovers() {
+    NOVALET_TRY(reachable());
+    const auto now = seconds_of(clock_.wall());
+    const std::lock_guard lock(mutex_);
+    std::vector<Leftover> out;
+    for (const auto& [uuid, guest] : guests_)
+        out.push_back({Leftover::Kind::Domain,
+                       uuid,
+                       guest.name,
+                       Seconds(std::max<std::int64_t>(0, now - guest.defined_at)),
+                       !is_off(guest.state),
+                       false});
+    for (const auto& left : left_behind_)
+        if (left.kind == Leftover::Kind::Device || !guests_.contains(left.uuid))
+            out.push_back(left);
+    return out;
+}
+
+Result<void> SimulatedHypervisor::sweep(const Leftover& leftover) {
+    NOVALET_TRY(begin("sweep"));
+    if (leftover.kind == Leftover::Kind::Domain)
+        return forget(leftover.uuid);
+    const std::lock_guard lock(mutex_);
+    if (leftover.kind == Leftover::Kind::Folder && guests_.contains(leftover.uuid))
+        return fail(Code::Conflict, cat(leftover.name, " belongs to a domain and is kept"));
+    std::erase_if(left_behind_, [&](const Leftover& left) {
+        return left.kind == leftover.kind && left.name == leftover.name;
+    });
+    return {};
 }
 
 Result<std::string> SimulatedHypervisor::console_log(const InstanceUuid& uuid) {

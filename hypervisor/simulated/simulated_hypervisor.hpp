@@ -82,6 +82,10 @@ class SimulatedHypervisor final : public Hypervisor {
     [[nodiscard]] Result<void> detach_interface(const InstanceUuid& uuid,
                                                 const InterfaceSpec& interface,
                                                 const std::stop_token& stop) override;
+    /// Every guest as a domain, and what leave_behind() was told.
+    [[nodiscard]] Result<std::vector<Leftover>> leftovers() override;
+    /// Step: sweep.
+    [[nodiscard]] Result<void> sweep(const Leftover& leftover) override;
     [[nodiscard]] Result<std::string> console_log(const InstanceUuid& uuid) override;
     /// ConsoleTypeUnavailable: there is no screen.
     [[nodiscard]] Result<VncAddress> vnc(const InstanceUuid& uuid) override;
@@ -95,6 +99,9 @@ class SimulatedHypervisor final : public Hypervisor {
     /// As if the connection to the host was lost or came back: told to the link listener; verbs
     /// and queries fail with Unavailable while it is lost.
     void set_reachable(bool reachable, const std::string& reason);
+    /// A folder or device without a guest: leftovers() tells it until it is swept or, a folder,
+    /// its guest is destroyed with its disks.
+    void leave_behind(Leftover leftover);
     /// Ports that are plugged for this guest.
     [[nodiscard]] std::vector<std::string> plugged(const InstanceUuid& uuid) const;
 
@@ -122,6 +129,7 @@ class SimulatedHypervisor final : public Hypervisor {
     mutable std::mutex mutex_; ///< guards what follows; no I/O and no callback under it
     std::map<InstanceUuid, GuestRecord> guests_;
     std::multimap<std::string, Error> failures_;
+    std::vector<Leftover> left_behind_;
     LinkListener link_;
     std::optional<std::string> lost_; ///< why the host is out of reach
 };

@@ -213,9 +213,9 @@ TEST(Simulated_Spawn, OutOfReachIsLeftToALaterDestroy) {
     EXPECT_EQ(host.spawn(guest, hooks).error().code, Code::Unavailable);
     EXPECT_FALSE(host.destroy(guest.uuid, DestroyOptions(Disks::Remove)));
     host.set_reachable(true, "");
-    EXPECT_EQ(host.list()->size(), 1U);
+    EXPECT_EQ(host.leftovers()->size(), 1U);
     ASSERT_TRUE(host.destroy(guest.uuid, DestroyOptions(Disks::Remove)));
-    EXPECT_THAT(*host.list(), IsEmpty());
+    EXPECT_THAT(*host.leftovers(), IsEmpty());
 }
 
 TEST(Simulated_Power, ARefusedStartLeavesTheGuestAsItWas) {
@@ -235,6 +235,43 @@ TEST(Simulated_Hardware, IsNovasForX86) {
     EXPECT_EQ(host.hardware(guest)->at("hw_machine_type"), "pc");
     guest.image.properties["hw_machine_type"] = "q35";
     EXPECT_EQ(host.hardware(guest)->at("hw_cdrom_bus"), "sata");
+}
+
+TEST(Simulated_Leftovers, AreListedWithTheirAgeAndSwept) {
+    tests::FakeClock clock;
+    SimulatedHypervisor host(options(), clock);
+    const auto guest = tests::golden_guest();
+    ASSERT_TRUE(host.spawn(guest, {}));
+    clock.advance(Seconds(90));
+    const InstanceUuid gone{"11111111-3c00-4365-b0ce-e0fb3df0c7c4"};
+    host.leave_behind({Leftover::Kind::Folder, gone, "/i/" + gone.str(), Seconds(7), false, true});
+    host.leave_behind({Leftover::Kind::Folder, guest.uuid, "/i/" + guest.uuid.str()});
+    host.leave_behind({Leftover::Kind::Device, {}, "tapaabbccdd-00"});
+    auto found = *host.leftovers();
+    ASSERT_EQ(found.size(), 3U) << "a folder whose domain is there is none";
+    EXPECT_EQ(found[0].kind, Leftover::Kind::Domain);
+    EXPECT_EQ(found[0].uuid, guest.uuid);
+    EXPECT_EQ(found[0].name, guest.name);
+    EXPECT_EQ(found[0].age, Seconds(90));
+    EXPECT_TRUE(found[0].running);
+    EXPECT_EQ(found[1].uuid, gone);
+    EXPECT_EQ(found[1].age, Seconds(7));
+    EXPECT_TRUE(found[1].claimed);
+    EXPECT_EQ(
+        host.sweep({Leftover::Kind::Folder, guest.uuid, "/i/" + guest.uuid.str()}).error().code,
+        Code::Conflict);
+    host.fail_step("sweep", broken("busy"));
+    EXPECT_FALSE(host.sweep(found[0]));
+    for (const auto& one : found)
+        EXPECT_TRUE(host.sweep(one));
+    found = *host.leftovers();
+    ASSERT_EQ(found.size(), 1U) << "without its domain the folder is one, too";
+    EXPECT_EQ(found[0].uuid, guest.uuid);
+    EXPECT_TRUE(host.destroy(guest.uuid, DestroyOptions(Disks::Keep)));
+    EXPECT_EQ(host.leftovers()->size(), 1U);
+    EXPECT_TRUE(host.destroy(guest.uuid, DestroyOptions(Disks::Remove)));
+    EXPECT_THAT(*host.leftovers(), IsEmpty());
+    EXPECT_THAT(*host.list(), IsEmpty());
 }
 
 TEST(Simulated_Power, FollowsTheVerbsAndTellsEvents) {
