@@ -4,6 +4,9 @@
 #include "agent/core/text.hpp"
 #include "agent/tasks/records/operation.hpp"
 
+#include <algorithm>
+#include <utility>
+
 namespace novalet::tasks {
 namespace {
 
@@ -28,6 +31,7 @@ OperationRun::OperationRun(const Waits& waits,
 
 void OperationRun::continue_from(std::optional<Place> place) {
     look_ = true;
+    rests_ = true; // until its turn comes
     if (!place)
         return;
     begun_ = true;
@@ -132,11 +136,16 @@ Turn OperationRun::turn(const std::stop_token& stop) {
     saga_->set_stop(stop);
     if (auto line = wait_in_line(stop))
         return *line;
+    if (std::exchange(rests_, false))
+        progress_.go_on();
     for (;;) {
         const auto more = advance();
         if (!more) {
-            if (auto pause = wait_out(more.error()))
+            if (auto pause = wait_out(more.error())) {
+                progress_.wait();
+                rests_ = true;
                 return *pause;
+            }
             continue; // a failure, which has been turned into a stage
         }
         if (waiting_for_ != nullptr)

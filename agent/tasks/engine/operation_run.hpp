@@ -73,6 +73,7 @@ class OperationRun {
     bool ended_before_ = false;
     bool point_passed_ = false; ///< only forward from here
     bool noted_ = false;        ///< stage and step are in the journal
+    bool rests_ = false;        ///< the journal says that nobody works on it
     unsigned undo_tries_ = 0;
     std::optional<Error> failure_;
     Outage* waiting_for_ = nullptr;

@@ -9,7 +9,28 @@ Result<void> Progress::note(const Place& place) const {
     log::debug("step", {{"stage", stage}, {"step", place.step}});
     if (journal_ == nullptr)
         return {};
-    return journal_->set_step(entry_, place.step.empty() ? stage : place.step, to_json(place));
+    // Doing the last two stages again adds nothing, so a loss of power may take back their note.
+    const auto durability = place.stage == Stage::End || place.stage == Stage::Unlock
+                                ? journal::Durability::Process
+                                : journal::Durability::Disk;
+    return journal_->set_step(
+        entry_, place.step.empty() ? stage : place.step, to_json(place), durability);
+}
+
+void Progress::wait() const {
+    if (journal_ == nullptr)
+        return;
+    if (const auto noted = journal_->suspend(entry_); !noted)
+        log::warning("the journal could not note that an operation waits",
+                     {{"error", noted.error().text}});
+}
+
+void Progress::go_on() const {
+    if (journal_ == nullptr)
+        return;
+    if (const auto noted = journal_->begin(entry_); !noted)
+        log::warning("the journal could not note that an operation is worked on",
+                     {{"error", noted.error().text}});
 }
 
 void Progress::finish(journal::Outcome outcome, const std::string& note) const {

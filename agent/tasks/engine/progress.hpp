@@ -17,6 +17,10 @@ class Progress {
     [[nodiscard]] bool journalled() const noexcept { return journal_ != nullptr; }
     /// On disk when it returns ok: what comes next may have its effect.
     [[nodiscard]] Result<void> note(const Place& place) const;
+    /// Nobody works on it until the next `note` or `go_on`: a process that dies meanwhile did not
+    /// die over it.
+    void wait() const;
+    void go_on() const;
     /// The operation came to its end. What cannot be written now the journal writes later.
     void finish(journal::Outcome outcome, const std::string& note) const;
 
