@@ -102,16 +102,13 @@ Result<void> InstanceOperation::conclude_volumes() {
     if (call_.on_failure.roll_detaching) {
         const auto& new_volume = call_.argument("new_volume_id").as_string();
         if (new_volume.empty())
-            return told("a volume is not in use again",
-                        volumes_.volumes.roll_back_detach(context(),
-                                                          call_.argument("volume_id").as_string()));
-        return told(
-            "a swap of volumes could not be rolled back",
-            volumes_.volumes.roll_back_swap(context(),
-                                            {uuid_.str(),
-                                             call_.argument("old_volume_id").as_string(),
-                                             new_volume,
-                                             call_.argument("new_attachment_id").as_string()}));
+            return volumes_.volumes.roll_back_detach(context(),
+                                                     call_.argument("volume_id").as_string());
+        return volumes_.volumes.roll_back_swap(context(),
+                                               {uuid_.str(),
+                                                call_.argument("old_volume_id").as_string(),
+                                                new_volume,
+                                                call_.argument("new_attachment_id").as_string()});
     }
     if (!call_.on_failure.delete_attachment || call_.argument("bdm").is_null())
         return {};
