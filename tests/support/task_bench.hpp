@@ -114,7 +114,7 @@ class TaskBench {
         auto opened = journal::Journal::open(places);
         ASSERT_TRUE(opened) << opened.error().text;
         journal = std::move(*opened);
-        pool = std::make_unique<TaskPool>(8);
+        pool = std::make_unique<TaskPool>(pool_threads);
         network_pool = std::make_unique<TaskPool>(4);
         question_pool = std::make_unique<TaskPool>(2);
         queues = std::make_unique<tasks::InstanceQueues>(*pool);
@@ -253,6 +253,7 @@ class TaskBench {
     tasks::EventWaiters waiters;
     tasks::TaskOptions options;
     std::uint64_t journal_bytes = 1U << 30U;
+    std::size_t pool_threads = 8;
     rpc::Context context{*Json::parse(R"({"request_id": "req-1", "user_id": "u1",
         "project_id": "p1", "roles": ["member", "reader"]})")};
     Mailbox<Result<Json>> answers;

@@ -44,9 +44,9 @@ class Router final : public rpc::Dispatcher {
 
     Services& services_;
     Gate builds_;
-    Timer timer_;
     Outage control_plane_;
     Outage hypervisor_;
+    Timer timer_; ///< ends before what it wakes
     const Waits waits_;
     rpc::EndpointTable table_;
     std::mutex mutex_;

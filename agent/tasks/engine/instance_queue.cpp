@@ -34,7 +34,6 @@ void InstanceQueues::run(const std::string& key) {
         if (!lane.current) {
             lane.current = std::move(lane.waiting.front());
             lane.waiting.pop_front();
-            lane.stop = std::stop_source();
         }
         work = lane.current;
         stop = lane.stop.get_token();
@@ -44,12 +43,19 @@ void InstanceQueues::run(const std::string& key) {
     run_guarded([&] { turn = work(stop); });
     if (turn.is_parked())
         return park(key, turn, interrupts);
-    work = nullptr; // what it holds is released before the next one begins
+    {
+        const std::lock_guard lock(mutex_);
+        auto& lane = lanes_.at(key);
+        lane.current = nullptr;
+        lane.stop = std::stop_source(); // an interrupt from now on is for the next one
+    }
+    // What it holds is released before the next one begins, and without the lock: the end of one
+    // operation may wake others.
+    work = nullptr;
     bool more = false;
     {
         const std::lock_guard lock(mutex_);
         const auto lane = lanes_.find(key);
-        lane->second.current = nullptr;
         more = !lane->second.waiting.empty();
         if (!more)
             lanes_.erase(lane);
@@ -82,13 +88,12 @@ void InstanceQueues::park(const std::string& key, const Turn& turn, std::uint64_
 }
 
 void InstanceQueues::wake(const std::string& key, std::uint64_t parking) {
-    {
-        const std::lock_guard lock(mutex_);
-        const auto lane = lanes_.find(key);
-        if (stopped_ || lane == lanes_.end() || lane->second.parked != parking)
-            return;
-        lane->second.parked = 0;
-    }
+    const std::lock_guard lock(mutex_);
+    const auto lane = lanes_.find(key);
+    if (stopped_ || lane == lanes_.end() || lane->second.parked != parking)
+        return;
+    lane->second.parked = 0;
+    // Under the lock: after stop() no timer posts to a pool that is about to end.
     pool_.post([this, key] { run(key); });
 }
 

@@ -44,8 +44,8 @@ class InstanceQueues {
 
     void post(const std::string& key, Work work);
     void post_turns(const std::string& key, Continuation work);
-    /// Asks the work of this key that is under way, parked work too, to give up soon (a delete
-    /// overtakes a build). Parked work is called again for it.
+    /// Asks the work of this key that is under way or next, parked work too, to give up soon (a
+    /// delete overtakes a build). Parked work is called again for it.
     void interrupt(const std::string& key);
     /// Has the key work, parked work included?
     [[nodiscard]] bool busy(const std::string& key) const;
@@ -59,8 +59,8 @@ class InstanceQueues {
   private:
     struct Lane {
         std::deque<Continuation> waiting;
-        Continuation current; ///< set from its first turn to its last
-        std::stop_source stop;
+        Continuation current;  ///< set from its first turn to its last
+        std::stop_source stop; ///< of the current work, or of the next when there is none
         std::uint64_t interrupts = 0;
         std::uint64_t parked = 0; ///< number of the parking, 0 = not parked
     };

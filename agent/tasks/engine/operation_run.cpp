@@ -132,10 +132,21 @@ std::optional<Turn> OperationRun::wait_out(const Error& error) {
         [this, pause](Turn::Wake wake) { waits_.timer.after(pause, std::move(wake)); });
 }
 
+/// Others found that the control plane is away: one of them tries for all.
+std::optional<Turn> OperationRun::wait_with_others() {
+    Outage& outage = waits_.control_plane;
+    if (stage_ != Stage::Begin || waiting_for_ != nullptr || !outage.present())
+        return std::nullopt;
+    waiting_for_ = &outage;
+    return Turn::parked([&outage](Turn::Wake wake) { outage.wait(std::move(wake)); });
+}
+
 Turn OperationRun::turn(const std::stop_token& stop) {
     saga_->set_stop(stop);
     if (auto line = wait_in_line(stop))
         return *line;
+    if (auto others = wait_with_others())
+        return *others;
     if (std::exchange(rests_, false))
         progress_.go_on();
     for (;;) {
@@ -170,7 +181,8 @@ Result<bool> OperationRun::advance() {
             return Failure(begun.error());
         if (!begun) {
             failure_ = begun.error();
-            go_to(Stage::Unlock);
+            // Of an operation that an earlier process had, the failure is recorded.
+            go_to(look_ ? Stage::Conclude : Stage::Unlock);
         }
         return !ended_before_;
     }
@@ -202,8 +214,7 @@ Result<bool> OperationRun::advance() {
         return failure_.has_value();
     }
     case Stage::Unlock: {
-        warn_of_note();
-        auto unlocked = saga_->unlock(*failure_);
+        auto unlocked = unlock();
         if (waits(unlocked))
             return Failure(unlocked.error());
         warn("the server stays locked until its state is reset", unlocked);
@@ -262,8 +273,8 @@ Result<void> OperationRun::forward() {
         NOVALET_ASSIGN(done, is_done_already());
     }
     if (!done) {
-        if (auto noted = note(); !noted) { // before its effect: there is nothing of it to undo
-            if (step_ > 0)
+        if (auto noted = note(); !noted) {
+            if (step_ > 0 && !begun_) // before its effect: there is nothing of it to undo
                 --step_;
             return Failure(noted.error().in("the journal cannot take the next step"));
         }
@@ -285,7 +296,10 @@ void OperationRun::warn_of_note() {
 Result<void> OperationRun::look_again() {
     if (!look_)
         return {};
-    NOVALET_TRY(saga_->resume_undo());
+    auto looked = saga_->resume_undo();
+    if (!looked && waits_for_peer(looked.error()))
+        return looked;
+    warn("the records could not be read again; what is known of them has to do", looked);
     look_ = false;
     return {};
 }
@@ -322,6 +336,12 @@ Result<void> OperationRun::end() {
     NOVALET_TRY(look_again());
     warn_of_note();
     return saga_->end(failure_ ? &*failure_ : nullptr);
+}
+
+Result<void> OperationRun::unlock() {
+    NOVALET_TRY(look_again());
+    warn_of_note();
+    return saga_->unlock(*failure_);
 }
 
 void OperationRun::close() {

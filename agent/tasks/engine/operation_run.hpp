@@ -49,6 +49,7 @@ class OperationRun {
     [[nodiscard]] Result<void> back();
     [[nodiscard]] Result<void> conclude();
     [[nodiscard]] Result<void> end();
+    [[nodiscard]] Result<void> unlock();
     [[nodiscard]] Result<void> look_again();
     void give_up(Error error);
     void go_back(Error error);
@@ -56,6 +57,7 @@ class OperationRun {
     [[nodiscard]] Result<void> note();
     void warn_of_note();
     [[nodiscard]] std::optional<Turn> wait_in_line(const std::stop_token& stop);
+    [[nodiscard]] std::optional<Turn> wait_with_others();
     /// How a failure that is nobody's fault is waited out; none when it is a failure.
     [[nodiscard]] std::optional<Turn> wait_out(const Error& error);
     void close();

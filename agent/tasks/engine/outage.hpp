@@ -9,7 +9,7 @@
 
 namespace novalet::tasks {
 
-/// All calls are thread safe. The timer outlives it, or is stopped before it.
+/// All calls are thread safe. The timer ends before it: it holds functions that call it.
 class Outage {
   public:
     Outage(Timer& timer, Milliseconds pause) : timer_(timer), pause_(pause) {}

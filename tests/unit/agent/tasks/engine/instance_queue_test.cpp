@@ -3,6 +3,7 @@
 #include <atomic>
 #include <gtest/gtest.h>
 #include <latch>
+#include <utility>
 
 namespace novalet::tasks {
 namespace {
@@ -54,6 +55,42 @@ TEST(InstanceQueues, InterruptReachesTheRunningWorkOnly) {
     ASSERT_TRUE(pool.wait_idle(Deadline::after(Seconds(20))));
     EXPECT_TRUE(first_stopped);
     EXPECT_FALSE(second_stopped);
+}
+
+TEST(InstanceQueues, InterruptReachesWorkThatHasNotBegun) {
+    TaskPool pool(1);
+    InstanceQueues queues(pool);
+    std::latch go_on(1);
+    bool stopped = false;
+    pool.post([&] { go_on.wait(); });
+    queues.post("a", [&](const std::stop_token& stop) { stopped = stop.stop_requested(); });
+    queues.interrupt("a");
+    go_on.count_down();
+    ASSERT_TRUE(pool.wait_idle(Deadline::after(Seconds(20))));
+    EXPECT_TRUE(stopped);
+}
+
+TEST(InstanceQueues, WhatWorkHoldsMayWakeOthersWhenItEnds) {
+    TaskPool pool(1);
+    InstanceQueues queues(pool);
+    std::atomic<bool> woken{false};
+    Turn::Wake wake;
+    bool first = true;
+    queues.post_turns("waits", [&](const std::stop_token& /*stop*/) {
+        if (!std::exchange(first, false)) {
+            woken = true;
+            return Turn::done();
+        }
+        return Turn::parked([&](Turn::Wake again) { wake = std::move(again); });
+    });
+    ASSERT_TRUE(pool.wait_idle(Deadline::after(Seconds(20))));
+    // As in a gate: the end of one is the turn of who waits.
+    std::shared_ptr<void> place(nullptr, [&](void*) { wake(); });
+    queues.post("ends", [place = std::move(place)](const std::stop_token& /*stop*/) {
+        EXPECT_FALSE(place);
+    });
+    ASSERT_TRUE(pool.wait_idle(Deadline::after(Seconds(20))));
+    EXPECT_TRUE(woken);
 }
 
 } // namespace
