@@ -173,9 +173,15 @@ Result<void> InstanceOperation::unlock(const Error& failure) {
     const bool has_task = !first_task_state_.empty() || !own_task_states().empty();
     if (!call_.on_failure.reverts_task_state || !has_task || is_not_ours(failure))
         return {};
+    // Ours only: the task_state of a delete that came meanwhile says that it is still to be done.
+    std::vector<TaskState> ours{std::nullopt};
+    if (!first_task_state_.empty())
+        ours.emplace_back(first_task_state_);
+    for (const auto& own : own_task_states())
+        ours.emplace_back(own);
     instance_.set("task_state", nullptr);
-    auto saved = save();
-    if (!saved && objects::is_instance_gone(saved.error()))
+    auto saved = save(ours);
+    if (!saved && is_not_ours(saved.error()))
         return {};
     return saved;
 }

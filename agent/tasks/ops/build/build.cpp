@@ -36,6 +36,7 @@ Json BuildInstance::state() const {
     Json out = Json::object();
     out.set("taken_over", taken_over_);
     out.set("given_back", given_back_);
+    out.set("fault_recorded", fault_recorded_);
     out.set("message_id", message_id_);
     return out;
 }
@@ -43,6 +44,7 @@ Json BuildInstance::state() const {
 Result<void> BuildInstance::restore(const Json& state, int /*version*/) {
     taken_over_ = state["taken_over"].as_bool();
     given_back_ = state["given_back"].as_bool();
+    fault_recorded_ = state["fault_recorded"].as_bool();
     message_id_ = state["message_id"].as_string(message_id_);
     return {};
 }
@@ -65,6 +67,12 @@ Result<void> BuildInstance::begin() {
         return begun;
     log::warning("the build goes on without its action event", {{"error", begun.error().text}});
     return {};
+}
+
+/// A build that fails ends in what it leaves, not with an exception: nova-compute's
+/// _do_build_and_run_instance returns, so that its event is one of success in any case.
+Result<void> BuildInstance::end(const Error* /*failure*/) {
+    return InstanceOperation::end(nullptr);
 }
 
 Result<bool> BuildInstance::resume() {
@@ -207,7 +215,10 @@ Result<void> BuildInstance::block_devices() {
     }
     instance().set("root_device_name", plan.root_device_name);
     instance().set("task_state", "block_device_mapping");
-    NOVALET_TRY(save());
+    auto expected = expecting({"networking"}, "block_device_mapping");
+    if (again_)
+        expected.emplace_back("spawning");
+    NOVALET_TRY(save(expected));
     instance().set("task_state", "spawning");
     return save({"block_device_mapping"});
 }

@@ -18,6 +18,7 @@ class BuildInstance final : public Steps<BuildInstance, InstanceOperation> {
     [[nodiscard]] Result<void> restore(const Json& state, int version) override;
     [[nodiscard]] Result<bool> resume() override;
     [[nodiscard]] Result<void> begin() override;
+    [[nodiscard]] Result<void> end(const Error* failure) override;
     [[nodiscard]] Result<void> conclude(const Error& failure) override;
     [[nodiscard]] Result<void> unlock(const Error& failure) override;
     [[nodiscard]] Error given_up() const override;
@@ -50,6 +51,7 @@ class BuildInstance final : public Steps<BuildInstance, InstanceOperation> {
                                                                const Json& network_info);
     [[nodiscard]] Result<void> wait_for_plugged(EventWaiters::Waiter& waiter) const;
     void note_roles();
+    [[nodiscard]] static std::vector<TaskState> building();
     void clear_host();
 
     [[nodiscard]] bool others_may_try() const;
@@ -66,12 +68,12 @@ class BuildInstance final : public Steps<BuildInstance, InstanceOperation> {
     std::optional<Json> known_networks_;
     bool again_ = false;   ///< a step is done a second time
     bool counted_ = false; ///< among the failed builds
-    bool fault_recorded_ = false;
 
     // The state that the journal keeps.
     bool taken_over_ = false; ///< the record says that we build
     bool given_back_ = false; ///< the record says that the scheduler has it
-    std::string message_id_;  ///< of the message to the conductor
+    bool fault_recorded_ = false;
+    std::string message_id_; ///< of the message to the conductor
 };
 
 } // namespace novalet::tasks

@@ -7,6 +7,11 @@
 
 namespace novalet::tasks {
 
+/// task_states of a build: any other one is that of a delete which came meanwhile.
+std::vector<TaskState> BuildInstance::building() {
+    return {std::nullopt, "scheduling", "networking", "block_device_mapping", "spawning"};
+}
+
 void BuildInstance::clear_host() {
     for (const char* field : {"host", "node", "launched_on", "availability_zone"})
         instance().set(field, nullptr);
@@ -71,7 +76,10 @@ Result<void> BuildInstance::reschedule(const Error& failure) {
         instance().set("task_state", "scheduling");
         instance().set("power_state", static_cast<int>(hypervisor::PowerState::NoState));
         instance().set("launched_at", nullptr);
-        NOVALET_TRY(or_warn("the server could not be given back to the scheduler", save()));
+        auto saved = save(building());
+        if (!saved && objects::is_instance_gone(saved.error())) // the delete has the rest
+            return books_.allocations.remove(uuid().str());
+        NOVALET_TRY(or_warn("the server could not be given back to the scheduler", saved));
         NOVALET_TRY(or_warn("the allocation could not be removed",
                             books_.allocations.remove(uuid().str())));
         given_back_ = true;
@@ -108,11 +116,12 @@ Result<void> BuildInstance::into_error(const Error& failure) {
         NOVALET_TRY(
             or_warn("a fault could not be recorded",
                     record_fault(records_.operation_host(), context(), uuid().str(), failure)));
-    fault_recorded_ = true;
+    if (!std::exchange(fault_recorded_, true))
+        warn("the journal could not note that a fault was recorded", checkpoint());
     clear_host();
     instance().set("vm_state", "error");
     instance().set("task_state", nullptr);
-    NOVALET_TRY(or_warn("the failed server could not be set to ERROR", save()));
+    NOVALET_TRY(or_warn("the failed server could not be set to ERROR", save(building())));
     records_.notifier.instance_action(context(), instance(), "create", "error", &failure);
     log::error("build failed", {{"error", failure.text}, {"exception", failure.exception}});
     return books_.allocations.remove(uuid().str());

@@ -35,8 +35,9 @@ Result<bool> TerminateInstance::resume() {
 }
 
 /// A delete that failed has put the server into ERROR, where the owner sees it and may ask again.
+/// Nothing else takes back what nova-api has promised, whatever the task_state became meanwhile.
 Result<bool> TerminateInstance::still_wanted() {
-    return instance().text("vm_state") == "deleted" || instance().text("task_state") == "deleting";
+    return instance().text("vm_state") != "error" || instance().text("task_state") == "deleting";
 }
 
 Result<void> TerminateInstance::destroy_guest() {
