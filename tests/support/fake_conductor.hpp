@@ -47,6 +47,13 @@ class FakeConductor final : public rpc::Caller {
         const auto found = instances_.find(uuid);
         return found == instances_.end() ? Json() : found->second;
     }
+    [[nodiscard]] std::vector<std::string> uuids() const {
+        const std::lock_guard lock(mutex_);
+        std::vector<std::string> out;
+        for (const auto& [uuid, record] : instances_)
+            out.push_back(uuid);
+        return out;
+    }
     void change(const std::string& uuid, const std::string& field, Json value) {
         const std::lock_guard lock(mutex_);
         instances_.at(uuid).set(field, std::move(value));
@@ -155,6 +162,13 @@ class FakeConductor final : public rpc::Caller {
         return Error{code, exception + " of the test", exception, "nova.exception"};
     }
 
+    /// How a call is named in the diary.
+    [[nodiscard]] static std::string
+    name_of(const rpc::Target& target, const std::string& method, const Json& args) {
+        return target.topic == "compute" ? cat("call ", target.server, ' ', method)
+                                         : name_of(method, args);
+    }
+
     // The bus.
     [[nodiscard]] Result<Json> call(const rpc::Target& target,
                                     const std::string& method,
@@ -162,8 +176,7 @@ class FakeConductor final : public rpc::Caller {
                                     const rpc::Context& context,
                                     const rpc::CallOptions& /*options*/ = {}) override {
         const bool to_host = target.topic == "compute";
-        const std::string name =
-            to_host ? cat("call ", target.server, ' ', method) : name_of(method, args);
+        const std::string name = name_of(target, method, args);
         if (before)
             before(name);
         const std::lock_guard lock(mutex_);
