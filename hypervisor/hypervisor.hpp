@@ -169,7 +169,8 @@ class Hypervisor {
                                                  const PowerOffOptions& options) = 0;
     /// Domain defined anew from the spec and started (reference 07 §9); also hard reboot. All that
     /// can fail for the spec or the host is tried before the guest is touched: a guest that runs
-    /// goes on running, and one that is defined stays defined. UEFI variables are kept.
+    /// goes on running, and one that is defined stays defined. UEFI variables are kept. A guest
+    /// that has vanished is made from the files that are there.
     [[nodiscard]] virtual Result<void> power_on(const GuestSpec& guest,
                                                 const SpawnHooks& hooks) = 0;
     /// False when the guest did not obey in time: the caller falls back to the hard way.

@@ -354,9 +354,12 @@ Result<void> SimulatedHypervisor::power_off(const InstanceUuid& uuid,
 }
 
 Result<void> SimulatedHypervisor::power_on(const GuestSpec& guest, const SpawnHooks& hooks) {
-    NOVALET_ASSIGN(const auto before, find(guest.uuid));
+    const auto before = find(guest.uuid);
+    if (!before && before.error().code != Code::NotFound)
+        return Failure(before.error());
     auto record = record_of(guest); // defined anew: whatever changed in the spec is in force
-    record.console = before.console;
+    if (before)
+        record.console = before->console;
     NOVALET_TRY(step(hooks, "plug"));
     add_ports(record, guest.interfaces);
     NOVALET_TRY(step(hooks, "define"));

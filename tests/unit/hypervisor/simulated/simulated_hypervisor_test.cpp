@@ -320,11 +320,17 @@ TEST(Simulated_Power, GuestThatDoesNotRunIsNotPaused) {
     EXPECT_EQ(host.info(guest.uuid)->state, PowerState::Crashed);
 }
 
+TEST(Simulated_Power, AGuestThatHasVanishedIsMadeByPowerOn) {
+    SimulatedHypervisor host(options());
+    const auto guest = tests::golden_guest();
+    ASSERT_TRUE(host.power_on(guest, {}));
+    EXPECT_EQ(host.info(guest.uuid)->state, PowerState::Running);
+}
+
 TEST(Simulated_Power, UnknownGuestIsNotFound) {
     SimulatedHypervisor host(options());
     const auto guest = tests::golden_guest();
     EXPECT_EQ(host.power_off(guest.uuid, {}).error().exception, "InstanceNotFound");
-    EXPECT_EQ(host.power_on(guest, {}).error().exception, "InstanceNotFound");
     EXPECT_EQ(host.resume(guest).error().code, Code::NotFound);
     EXPECT_EQ(host.console_log(guest.uuid).error().code, Code::NotFound);
     EXPECT_EQ(host.soft_reboot(guest.uuid).error().code, Code::NotFound);
