@@ -1,6 +1,7 @@
 #pragma once
-// Servers that were evacuated to other hosts while this one was taken for dead (reference 04 §3.1,
-// ComputeManager._destroy_evacuated_instances): a guest must not run on two hosts.
+// Servers that were evacuated to other hosts while this one was taken for dead
+// (nova.compute.manager, ComputeManager._destroy_evacuated_instances): a guest must not run on two
+// hosts.
 #include "agent/tasks/services.hpp"
 
 #include <cstdint>

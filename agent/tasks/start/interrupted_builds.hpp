@@ -1,6 +1,6 @@
 #pragma once
 // Builds that an earlier process, or a broker that lost its queues, left without anybody who works
-// on them (reference 04 §3.3, ComputeManager._error_out_instances_whose_build_was_interrupted).
+// on them (nova.compute.manager.ComputeManager._error_out_instances_whose_build_was_interrupted).
 #include "agent/tasks/services.hpp"
 
 #include <map>

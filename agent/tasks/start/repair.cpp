@@ -2,14 +2,19 @@
 
 #include "agent/core/log.hpp"
 #include "agent/core/text.hpp"
+#include "agent/objects/migration.hpp"
 #include "agent/tasks/recorded_guest.hpp"
+#include "agent/tasks/start/moved_files.hpp"
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string_view>
 
 namespace novalet::tasks {
 namespace {
+
+using hypervisor::PowerState;
 
 template <std::size_t N>
 bool one_of(std::string_view word, const std::array<std::string_view, N>& words) {
@@ -25,12 +30,13 @@ constexpr std::array<std::string_view, 5> tasks_to_forget{"image_snapshot_pendin
                                                           "image_uploading",
                                                           "image_snapshot",
                                                           "resize_prep"};
-constexpr std::array<std::string_view, 6> reboot_tasks{"reboot_pending",
-                                                       "reboot_pending_hard",
-                                                       "reboot_started",
-                                                       "reboot_started_hard",
-                                                       "rebooting",
-                                                       "rebooting_hard"};
+constexpr std::array<std::string_view, 3> soft_reboot_tasks{
+    "rebooting", "reboot_pending", "reboot_started"};
+/// vm_states that a hard reboot is allowed from.
+constexpr std::array<std::string_view, 5> hard_reboot_states{
+    "active", "stopped", "paused", "suspended", "error"};
+/// Service version of 2025.1: from then on Nova repairs a reboot that nobody had begun with, too.
+constexpr int begins_lost_reboots = 68;
 
 const std::vector<std::string> what_repair_reads{
     "info_cache", "metadata", "system_metadata", "flavor", "numa_topology"};
@@ -45,40 +51,70 @@ class Repair {
 
     void run() {
         const log::Scope scope{{"instance", uuid_.str()}, {"task", "repair"}};
-        if (!read_anew() || finish_what_is_decided())
+        if (!is_ours() || finish_what_is_decided())
             return;
-        forget_task();
-        if (carry_on_task())
+        if (one_of(task(), tasks_to_forget))
+            clear_task("an interrupted operation is reset");
+        if (!task().empty() && carry_on_task())
             return;
-        if (plug())
-            resume_after_host_boot();
+        if (!plug())
+            return;
+        if (task() == "migrating")
+            return reset_live_migration();
+        if (task() == "resize_migrating")
+            revert_resize();
+        resume_after_host_boot();
     }
 
   private:
-    using PowerState = hypervisor::PowerState;
-
-    [[nodiscard]] PowerState guest_state() const {
+    [[nodiscard]] std::string task() const { return instance_.text("task_state"); }
+    /// The guest's state; none: there is no guest.
+    [[nodiscard]] Result<std::optional<PowerState>> look() const {
         const auto info = services_.hypervisor.info(uuid_);
-        return info ? info->state : PowerState::NoState;
+        if (info)
+            return std::optional(info->state);
+        if (info.error().code == Code::NotFound)
+            return std::optional<PowerState>();
+        return Failure(info.error());
     }
 
-    void save(const char* vm_state) {
-        if (vm_state != nullptr)
-            instance_.set("vm_state", vm_state);
-        instance_.set("task_state", nullptr);
-        instance_.set("power_state", static_cast<int>(guest_state()));
-        if (const auto saved = save_instance(host_, context_, instance_); !saved)
-            log::error("the server could not be repaired", {{"error", saved.error().text}});
-    }
-
-    bool read_anew();
+    bool is_ours();
     bool finish_what_is_decided();
-    void forget_task();
     bool carry_on_task();
-    void again(const char* method, Json args);
     [[nodiscard]] Json network_info();
+    bool carry_on_reboot(PowerState guest);
     bool plug();
+    void revert_resize();
+    [[nodiscard]] Result<void> take_back_guest();
+    void reset_live_migration();
     void resume_after_host_boot();
+
+    /// The operation once more, with the records it keeps; next on the server's queue.
+    void again(const char* method, Json args) {
+        args.set("instance", instance_.to_primitive());
+        router_.begin(method, std::move(args), context_);
+    }
+    [[nodiscard]] Result<void> power_on() {
+        const auto images = services_.images.for_request(context_);
+        hypervisor::SpawnHooks hooks;
+        hooks.images = images.get();
+        return services_.hypervisor.power_on(*guest_, hooks);
+    }
+    bool save(const std::vector<TaskState>& expected = {}) {
+        const auto saved = save_instance(host_, context_, instance_, expected);
+        if (!saved)
+            log::error("the server could not be repaired", {{"error", saved.error().text}});
+        return saved.has_value();
+    }
+    void clear_task(const char* why, const std::vector<TaskState>& expected = {}) {
+        log::warning(why, {{"task_state", task()}});
+        instance_.set("task_state", nullptr);
+        save(expected);
+    }
+    void set_error() {
+        instance_.set("vm_state", "error");
+        save();
+    }
 
     Services& services_;
     Router& router_;
@@ -86,100 +122,110 @@ class Repair {
     rpc::Context context_;
     objects::Object instance_;
     InstanceUuid uuid_;
+    std::optional<hypervisor::GuestSpec> guest_; ///< as recorded; none: that cannot be read
 };
 
 /// An operation may have ended between the reading of the list and our turn: a server that is in
 /// the middle of something is looked at again, or a server that has just become ACTIVE would go to
-/// ERROR. False: it cannot be read, so that nothing may be decided.
-bool Repair::read_anew() {
+/// ERROR. False: it cannot be read, so that nothing may be decided, or it is another host's.
+bool Repair::is_ours() {
     const std::string vm = instance_.text("vm_state");
-    if (instance_.get("task_state").is_null() && vm != "building" && vm != "deleted")
-        return true;
-    auto fresh = services_.conductor.get_instance(uuid_.str(), what_repair_reads, context_);
-    if (!fresh) {
-        if (!instance_is_gone(fresh.error()))
-            log::error("the server could not be read and is not repaired",
-                       {{"error", fresh.error().text}});
-        return false;
+    if (!task().empty() || vm == "building" || vm == "deleted") {
+        auto fresh = services_.conductor.get_instance(uuid_.str(), what_repair_reads, context_);
+        if (!fresh) {
+            if (!instance_is_gone(fresh.error()))
+                log::error("the server could not be read and is not repaired",
+                           {{"error", fresh.error().text}});
+            return false;
+        }
+        instance_ = std::move(*fresh);
     }
-    instance_ = std::move(*fresh);
     return instance_.text("host") == host_.host;
 }
 
+/// In Nova's order: the first row that fits counts, so that a server that is BUILD goes to ERROR
+/// also when its delete had begun.
 bool Repair::finish_what_is_decided() {
     const std::string vm = instance_.text("vm_state");
-    const std::string task = instance_.text("task_state");
-    if (vm == "soft-delete" || (vm == "error" && task != "resize_migrating" && task != "deleting"))
+    if (vm == "soft-delete" ||
+        (vm == "error" && task() != "resize_migrating" && task() != "deleting"))
         return true;
-    if (vm == "deleted" || task == "deleting") {
-        log::info("finishing a delete that was interrupted");
+    if (vm == "deleted") {
+        log::info("a delete lacks its end");
         again("terminate_instance", Json::object().set("bdms", Json::array()));
         return true;
     }
-    if (vm == "building" || one_of(task, building_tasks)) {
-        log::warning("an interrupted build without a journal entry goes to ERROR");
-        save("error");
+    const bool rebuilds = (vm == "active" || vm == "stopped") && one_of(task(), rebuilding_tasks);
+    if (vm == "building" || one_of(task(), building_tasks) || rebuilds) {
+        instance_.set("vm_state", "error");
+        clear_task("an interrupted build goes to ERROR");
         return true;
     }
-    if (one_of(task, rebuilding_tasks)) {
-        log::warning("an interrupted rebuild goes to ERROR");
-        save("error");
+    if (task() == "deleting") {
+        log::info("finishing a delete that was interrupted");
+        again("terminate_instance", Json::object().set("bdms", Json::array()));
         return true;
     }
     return false;
 }
 
-void Repair::forget_task() {
-    if (!one_of(instance_.text("task_state"), tasks_to_forget))
-        return;
-    log::warning("an interrupted operation is reset",
-                 {{"task_state", instance_.text("task_state")}});
-    save(nullptr);
-}
-
-/// The operation once more, with the records it keeps; next on the server's queue.
-void Repair::again(const char* method, Json args) {
-    args.set("instance", instance_.to_primitive());
-    router_.begin(method, std::move(args), context_);
-}
-
-bool Repair::carry_on_task() {
-    const std::string task = instance_.text("task_state");
-    const auto state = guest_state();
-    if (one_of(task, reboot_tasks)) {
-        if (state == PowerState::Running) {
-            save("active");
-            return false;
+/// ComputeManager._retry_reboot. A soft reboot of a guest that does not run is a hard one.
+bool Repair::carry_on_reboot(PowerState guest) {
+    const std::string vm = instance_.text("vm_state");
+    const bool soft_task = one_of(task(), soft_reboot_tasks);
+    const bool not_begun = task() == "rebooting" || task() == "rebooting_hard";
+    const bool pending = (task() == "reboot_pending" && vm == "active") ||
+                         (task() == "reboot_pending_hard" && one_of(vm, hard_reboot_states));
+    const bool started =
+        task() == "reboot_started" || task() == "reboot_started_hard" ||
+        (not_begun && services_.conductor.release().service_version >= begins_lost_reboots);
+    if (!pending && (!started || guest == PowerState::Running)) {
+        if (started) {
+            instance_.set("vm_state", "active");
+            clear_task("the reboot took place, but nobody heard of it");
         }
-        log::info("doing an interrupted reboot again");
-        // A hard reboot takes over from the tasks of hard reboots only.
-        instance_.set("task_state", "rebooting_hard");
-        if (const auto saved = save_instance(host_, context_, instance_, {task}); !saved) {
-            log::error("an interrupted reboot could not be done again",
-                       {{"error", saved.error().text}});
+        return false;
+    }
+    const bool soft = soft_task && guest == PowerState::Running;
+    if (soft_task && !soft) {
+        const std::string before = task();
+        instance_.set("task_state", "reboot_pending_hard");
+        if (!save({before}))
             return true;
-        }
-        again("reboot_instance", Json::object().set("reboot_type", "HARD"));
+    }
+    log::info("doing an interrupted reboot again", {{"type", soft ? "SOFT" : "HARD"}});
+    again("reboot_instance",
+          Json::object()
+              .set("block_device_info", nullptr)
+              .set("reboot_type", soft ? "SOFT" : "HARD"));
+    return true;
+}
+
+/// False: what comes next is the network.
+bool Repair::carry_on_task() {
+    const auto looked = look();
+    if (!looked) {
+        log::error("the guest cannot be looked at and is not repaired",
+                   {{"error", looked.error().text}});
         return true;
     }
-    if (state == PowerState::Running && (task == "pausing" || task == "unpausing")) {
-        save("active");
-        return false;
+    const PowerState guest = looked->value_or(PowerState::NoState);
+    if (carry_on_reboot(guest))
+        return true;
+    if (guest == PowerState::Running && (task() == "pausing" || task() == "unpausing")) {
+        instance_.set("vm_state", "active");
+        clear_task("the guest runs: an interrupted operation is reset");
     }
-    if (state == PowerState::Paused && task == "pausing") { // paused, but nobody heard of it
-        save("paused");
-        return false;
-    }
-    if (state == PowerState::Paused && task == "unpausing") {
+    if (guest == PowerState::Paused && task() == "unpausing") {
         again("unpause_instance", Json::object());
         return true;
     }
-    if (task == "powering-off") {
+    if (task() == "powering-off") {
         log::info("stopping a server whose stop was interrupted");
         again("stop_instance", Json::object().set("clean_shutdown", true));
         return true;
     }
-    if (task == "powering-on") {
+    if (task() == "powering-on") {
         log::info("starting a server whose start was interrupted");
         again("start_instance", Json::object());
         return true;
@@ -200,53 +246,108 @@ Json Repair::network_info() {
     return cached;
 }
 
-/// False: the guest cannot have its network, and the server is in ERROR.
+/// False: the guest cannot have its network, and the server is in ERROR; its task_state stays.
 bool Repair::plug() {
-    const auto guest = recorded_guest(services_, context_, instance_, network_info());
+    auto guest = recorded_guest(services_, context_, instance_, network_info());
     if (!guest) {
         log::warning("the interfaces of a server cannot be checked",
                      {{"error", guest.error().text}});
         return true;
     }
-    const auto plugged = services_.hypervisor.plug(*guest);
-    if (plugged)
+    guest_ = std::move(*guest);
+    const auto plugged = services_.hypervisor.plug(*guest_);
+    if (plugged || plugged.error().code == Code::NotFound) // a server without a guest
         return true;
     log::error("the interfaces of a server cannot be plugged", {{"error", plugged.error().text}});
+    if (plugged.error().exception == "PciDeviceNotFoundById")
+        return false;
     if (plugged.error().exception != "VirtualInterfacePlugException")
         return true;
-    save("error");
+    set_error();
     return false;
 }
 
+/// Cut off on the source side of a resize, before the destination had anything: the server goes on
+/// here as it was.
+void Repair::revert_resize() {
+    if (const auto back = take_back_guest(); !back)
+        log::error("an interrupted resize could not be reverted", {{"error", back.error().text}});
+    clear_task("a server that was being moved stays here");
+}
+
+Result<void> Repair::take_back_guest() {
+    NOVALET_ASSIGN(const auto guest, look());
+    if (guest == PowerState::Running || guest == PowerState::Paused)
+        return {}; // it had not been powered off
+    NOVALET_TRY(take_back_files(services_.options.instances_path, uuid_));
+    if (instance_.get("system_metadata")["old_vm_state"].as_string() == "stopped")
+        return {};
+    if (!guest_)
+        return fail(Code::Internal, "the guest's records could not be read");
+    return power_on();
+}
+
+/// ComputeManager._reset_live_migration. The guest may run on the other host already: it is not
+/// started here.
+void Repair::reset_live_migration() {
+    Json filters = Json::object();
+    filters.set("instance_uuid", uuid_.str()).set("status", "running");
+    auto running = services_.conductor.migrations_by_filters(std::move(filters), context_);
+    if (!running)
+        log::error("an interrupted live migration could not be looked for",
+                   {{"error", running.error().text}});
+    else
+        for (auto& migration : *running) {
+            again("live_migration_abort",
+                  Json::object().set("migration_id", objects::MigrationView(migration).id()));
+            migration.set("status", "error");
+            warn("an interrupted live migration could not be marked as failed",
+                 services_.conductor.save_migration(migration, context_));
+        }
+    clear_task("an interrupted live migration is reset", {"migrating"});
+}
+
+/// A hard reboot without any record of it (driver.resume_state_on_host_boot).
 void Repair::resume_after_host_boot() {
     constexpr int running = static_cast<int>(PowerState::Running);
     if (!services_.options.resume_guests_state_on_host_boot ||
-        instance_.get("power_state").as_int() != running || guest_state() == PowerState::Running)
+        instance_.get("power_state").as_int() != running || !guest_)
+        return;
+    const auto guest = look();
+    if (!guest)
+        return log::error("a guest cannot be looked at and is not started again",
+                          {{"error", guest.error().text}});
+    const bool is_down =
+        !*guest || **guest == PowerState::Shutdown || **guest == PowerState::Crashed;
+    if (!is_down)
         return;
     log::info("starting a guest that ran before the host went down");
-    instance_.set("task_state", "powering-on");
-    if (const auto saved = save_instance(host_, context_, instance_); !saved) {
-        log::error("a guest could not be started again", {{"error", saved.error().text}});
+    const auto started = power_on();
+    if (started)
         return;
-    }
-    again("start_instance", Json::object());
+    log::error("a guest could not be started again", {{"error", started.error().text}});
+    if (!waits_for_peer(started.error()))
+        set_error();
 }
 
 } // namespace
 
 void repair_instances(Services& services, Router& router, const std::set<std::string>& elsewhere) {
     const auto context = rpc::Context::admin();
+    const auto entries = services.journal.open_entries();
     const auto instances = services.conductor.instances_by_host(
         services.options.host, std::nullopt, what_repair_reads, context);
-    if (!instances) {
+    if (!entries || !instances) {
         log::error("the host's servers could not be read; none was repaired",
-                   {{"error", instances.error().text}});
+                   {{"error", !entries ? entries.error().text : instances.error().text}});
         return;
     }
+    std::set<std::string> left_alone = elsewhere; // and those that a journal entry takes care of
+    for (const auto& entry : *entries)
+        left_alone.insert(entry.request.instance_uuid);
     for (const auto& instance : *instances) {
         const std::string uuid = instance.text("uuid");
-        // A journal entry takes care of it, or it lives on another host.
-        if (elsewhere.contains(uuid) || services.queues.busy(uuid))
+        if (left_alone.contains(uuid) || services.queues.busy(uuid))
             continue;
         services.queues.post(uuid, [&services, &router, instance](const std::stop_token&) {
             Repair(services, router, instance).run();

@@ -1,4 +1,4 @@
-// The rule of agent/tasks/start/evacuations.hpp (reference 04 §3.1).
+// The rule of agent/tasks/start/evacuations.hpp.
 #include "agent/tasks/start/evacuations.hpp"
 
 #include "agent/tasks/peers/shared_storage.hpp"

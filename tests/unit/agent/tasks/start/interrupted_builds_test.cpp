@@ -1,4 +1,4 @@
-// The rule of agent/tasks/start/interrupted_builds.hpp (reference 04 §3.3).
+// The rule of agent/tasks/start/interrupted_builds.hpp.
 #include "agent/tasks/start/interrupted_builds.hpp"
 
 #include "tests/support/task_bench.hpp"
