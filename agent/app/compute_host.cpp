@@ -7,6 +7,7 @@
 #include "agent/tasks/start/repair.hpp"
 #include "hypervisor/libvirt/libvirt_hypervisor.hpp"
 #include "hypervisor/simulated/simulated_hypervisor.hpp"
+#include "hypervisor/storage/storage_users.hpp"
 #include "hypervisor/topology/host_check.hpp"
 
 #include <malloc.h>
@@ -24,6 +25,9 @@ constexpr const char* link_lane = "link of the hypervisor";
 constexpr std::size_t task_threads_beside_builds = 64;
 constexpr Seconds close_patience{5};
 constexpr Seconds closes_pause{30}; ///< between tries to write what the journal still owes
+/// Rare, and not before what an earlier process left open had time to end.
+constexpr Seconds leftovers_interval{3600};
+constexpr Seconds leftovers_first{600};
 
 std::unique_ptr<hypervisor::Hypervisor> make_hypervisor(const config::Config& config,
                                                         const std::string& release) {
@@ -193,10 +197,14 @@ Result<void> ComputeHost::compose() {
                         {*networks_, waiters_, *network_pool_},
                         {*tracker_, tracker_->allocations()},
                         {*journal_, *queues_, *pool_, *question_pool_}});
-    upkeep_ = std::make_unique<tasks::Upkeep>(
-        *services_,
-        tasks::UpkeepOptions{config_.running_deleted_instance.action,
-                             config_.running_deleted_instance.timeout});
+    tasks::UpkeepOptions upkeep{config_.running_deleted_instance.action,
+                                config_.running_deleted_instance.timeout};
+    if (config_.hypervisor.kind == config::HypervisorKind::Libvirt)
+        upkeep.storage_users = [this] {
+            return hypervisor::storage::register_storage_use(
+                config_.instances_path, config_.host, {});
+        };
+    upkeep_ = std::make_unique<tasks::Upkeep>(*services_, std::move(upkeep));
     evacuations_ = std::make_unique<tasks::Evacuations>(*services_);
     interrupted_builds_ = std::make_unique<tasks::InterruptedBuilds>(*services_);
     router_ = std::make_unique<tasks::Router>(*services_, objects::releases().back().rpc_version());
@@ -275,6 +283,7 @@ void ComputeHost::start_periodic() {
         upkeep.clean_console_tokens();
         evacuations_->carry_on();
     });
+    add("leftovers", leftovers_interval, leftovers_first, [&upkeep] { upkeep.sweep_leftovers(); });
     add("interrupted_builds", tasks::InterruptedBuilds::grace, soon, [this] {
         interrupted_builds_->turn();
     });

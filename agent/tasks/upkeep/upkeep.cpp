@@ -4,6 +4,7 @@
 #include "agent/core/text.hpp"
 
 #include <algorithm>
+#include <map>
 
 namespace novalet::tasks {
 namespace {
@@ -14,7 +15,8 @@ bool is_down(PowerState state) {
     return state == PowerState::Shutdown || state == PowerState::Crashed;
 }
 
-/// Reference 04 §6.1: does the server have to be stopped because its guest is in this state?
+/// ComputeManager._sync_instance_power_state: does the server have to be stopped because its guest
+/// is in this state?
 bool has_to_stop(const std::string& vm_state, PowerState guest) {
     if (vm_state == "active")
         return is_down(guest) || guest == PowerState::Suspended;
@@ -23,29 +25,60 @@ bool has_to_stop(const std::string& vm_state, PowerState guest) {
     return vm_state == "paused" && is_down(guest);
 }
 
+/// Is there nothing to be done for a server whose guest is in this state?
+bool agrees(const objects::Object& instance, PowerState guest) {
+    return instance.get("power_state").as_int() == static_cast<int>(guest) &&
+           !has_to_stop(instance.text("vm_state"), guest);
+}
+
 } // namespace
 
 Upkeep::Upkeep(Services& services, UpkeepOptions options)
     : services_(services), options_(std::move(options)) {}
 
+/// From the records, so that a server without a guest is seen, too. One question to the conductor
+/// and one to the hypervisor tell which servers have to be looked at.
 void Upkeep::sync_power_states() {
+    const auto instances = services_.conductor.instances_by_host(
+        services_.options.host, std::nullopt, {}, rpc::Context::admin());
+    if (!instances) {
+        log::warning("the host's servers could not be read; their power states stay",
+                     {{"error", instances.error().text}});
+        return;
+    }
+    if (instances->empty())
+        return;
     const auto guests = services_.hypervisor.list();
     if (!guests) {
         log::warning("the guests could not be listed", {{"error", guests.error().text}});
         return;
     }
+    std::map<std::string, PowerState> states;
     for (const auto& guest : *guests)
-        sync_power_state_of(guest.uuid);
+        states[guest.uuid.str()] = guest.state;
+    for (const auto& instance : *instances) {
+        const std::string uuid = instance.text("uuid");
+        const auto found = states.find(uuid);
+        const auto state = found == states.end() ? PowerState::NoState : found->second;
+        if (instance.get("task_state").is_null() && !agrees(instance, state))
+            post_power_sync(InstanceUuid(uuid), NoGuest::IsAState);
+    }
 }
 
 void Upkeep::sync_power_state_of(const InstanceUuid& uuid) {
-    if (services_.queues.busy(uuid.str())) // an operation of ours causes it
-        return;
-    services_.queues.post(uuid.str(),
-                          [this, uuid](const std::stop_token&) { sync_power_state(uuid); });
+    post_power_sync(uuid, NoGuest::IsIgnored);
 }
 
-void Upkeep::sync_power_state(const InstanceUuid& uuid) {
+void Upkeep::post_power_sync(const InstanceUuid& uuid, NoGuest no_guest) {
+    if (services_.queues.busy(uuid.str())) // an operation of ours causes it
+        return;
+    services_.queues.post(uuid.str(), [this, uuid, no_guest](const std::stop_token&) {
+        sync_power_state(uuid, no_guest);
+    });
+}
+
+/// Record and guest are read anew: an operation may have ended in between.
+void Upkeep::sync_power_state(const InstanceUuid& uuid, NoGuest no_guest) {
     const auto context = rpc::Context::admin();
     const log::Scope scope{{"instance", uuid.str()}, {"task", "power_sync"}};
     auto instance = services_.conductor.get_instance(uuid.str(), {}, context);
@@ -57,16 +90,21 @@ void Upkeep::sync_power_state(const InstanceUuid& uuid) {
     if (instance->text("host") != services_.options.host || !instance->get("task_state").is_null())
         return;
     const auto info = services_.hypervisor.info(uuid);
-    if (!info)
+    if (!info && (info.error().code != Code::NotFound || no_guest == NoGuest::IsIgnored))
         return;
-    const int state = static_cast<int>(info->state);
+    const auto guest = info ? info->state : PowerState::NoState;
+    const int state = static_cast<int>(guest);
     if (instance->get("power_state").as_int() != state) {
+        log::info("the power state of a server follows its guest",
+                  {{"vm_state", instance->text("vm_state")},
+                   {"was", instance->get("power_state").as_int()},
+                   {"is", state}});
         instance->set("power_state", state);
         const auto saved = save_instance(services_.operation_host(), context, *instance);
         if (!saved)
             return warn("a power state could not be saved", saved);
     }
-    if (has_to_stop(instance->text("vm_state"), info->state))
+    if (has_to_stop(instance->text("vm_state"), guest))
         stop_server(*instance, context);
 }
 
@@ -152,20 +190,27 @@ void Upkeep::remove_running_deleted() {
     const auto guests = services_.hypervisor.list();
     if (!guests)
         return;
-    for (const auto& guest : *guests) {
-        auto instance = services_.conductor.get_instance(
-            guest.uuid.str(), {"info_cache", "system_metadata", "flavor"}, context);
-        if (!instance || !instance->get("deleted").as_bool() ||
-            instance->text("host") != services_.options.host)
+    if (guests->empty())
+        return;
+    Json uuids = Json::array();
+    for (const auto& guest : *guests)
+        uuids.push_back(guest.uuid.str());
+    Json filters = Json::object();
+    filters.set("uuid", std::move(uuids)).set("deleted", true).set("soft_deleted", false);
+    const auto instances = services_.conductor.instances_by_filters(
+        std::move(filters), {"info_cache", "system_metadata", "flavor"}, context);
+    if (!instances)
+        return;
+    for (const auto& instance : *instances) {
+        if (!instance.get("deleted").as_bool() || instance.text("host") != services_.options.host)
             continue;
         // Both are UTC in the same form, so that their texts order as the times do.
-        if (instance->text("deleted_at") >
+        if (instance.text("deleted_at") >
             to_iso(system_clock().wall() - options_.running_deleted_timeout))
             continue;
-        services_.queues.post(guest.uuid.str(),
-                              [this, found = std::move(*instance)](const std::stop_token&) {
-                                  remove_guest_of(found);
-                              });
+        services_.queues.post(instance.text("uuid"), [this, instance](const std::stop_token&) {
+            remove_guest_of(instance);
+        });
     }
 }
 

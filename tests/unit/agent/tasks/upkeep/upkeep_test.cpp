@@ -17,9 +17,21 @@ using tests::server_uuid;
 
 const std::string other_uuid = "22222222-2222-4333-8444-555555555555";
 
+constexpr auto running = PowerState::Running;
+constexpr auto paused = PowerState::Paused;
+constexpr auto off = PowerState::Shutdown;
+constexpr auto crashed = PowerState::Crashed;
+constexpr auto suspended = PowerState::Suspended;
+constexpr auto none = PowerState::NoState;
+
 class UpkeepTest : public tests::TaskTest {
   protected:
     void bring_guest_to(PowerState state) {
+        if (state == none) {
+            ASSERT_TRUE(bench.host->destroy(InstanceUuid(server_uuid),
+                                            hypervisor::DestroyOptions(hypervisor::Disks::Remove)));
+            return;
+        }
         ASSERT_TRUE(bench.host->guest_becomes(InstanceUuid(server_uuid), state));
     }
     /// A guest that still runs although its server was deleted at `when`.
@@ -45,11 +57,13 @@ struct Row {
 
 class PowerSyncTest : public UpkeepTest, public ::testing::WithParamInterface<Row> {};
 
-/// Rows of reference 04 §6.1.
+/// Rows of ComputeManager._sync_instance_power_state.
 TEST_P(PowerSyncTest, FollowsTheTable) {
     const auto& row = GetParam();
-    bench.make_guest(server_in(row.vm_state, nullptr, PowerState::NoState));
+    const auto recorded = row.guest == running ? off : running; // anything else
+    bench.make_guest(server_in(row.vm_state, nullptr, recorded));
     bring_guest_to(row.guest);
+    bench.diary.clear();
     turn(&Upkeep::sync_power_states);
     EXPECT_EQ(bench.bus.instance(server_uuid)["power_state"].as_int(), static_cast<int>(row.guest));
     const auto casts = bench.bus.casts("stop_instance");
@@ -65,12 +79,6 @@ TEST_P(PowerSyncTest, FollowsTheTable) {
         << "the stop records an event under this action";
 }
 
-constexpr auto running = PowerState::Running;
-constexpr auto paused = PowerState::Paused;
-constexpr auto off = PowerState::Shutdown;
-constexpr auto crashed = PowerState::Crashed;
-constexpr auto suspended = PowerState::Suspended;
-
 INSTANTIATE_TEST_SUITE_P(Table,
                          PowerSyncTest,
                          ::testing::Values(Row{"building", "building", off, false},
@@ -83,6 +91,13 @@ INSTANTIATE_TEST_SUITE_P(Table,
                                            Row{"active_crashed", "active", crashed, true},
                                            Row{"active_suspended", "active", suspended, true},
                                            Row{"active_paused", "active", paused, false},
+                                           Row{"active_gone", "active", none, false},
+                                           Row{"stopped_gone", "stopped", none, false},
+                                           Row{"stopped_suspended", "stopped", suspended, true},
+                                           Row{"paused_gone", "paused", none, false},
+                                           Row{"paused_suspended", "paused", suspended, false},
+                                           Row{"shelved", "shelved", running, false},
+                                           Row{"soft_delete_gone", "soft-delete", none, false},
                                            Row{"stopped", "stopped", off, false},
                                            Row{"stopped_crashed", "stopped", crashed, false},
                                            Row{"stopped_running", "stopped", running, true},
@@ -94,6 +109,57 @@ INSTANTIATE_TEST_SUITE_P(Table,
                                            Row{"soft_delete", "soft-delete", running, false},
                                            Row{"deleted", "deleted", running, false}),
                          [](const auto& row) { return row.param.name; });
+
+TEST_F(UpkeepTest, ServersWhoseStatesAgreeCostOneQuestion) {
+    bench.make_guest(server_in("active", nullptr, running));
+    bench.make_guest(server_in("active", nullptr, running, other_uuid));
+    bench.diary.clear();
+    turn(&Upkeep::sync_power_states);
+    EXPECT_THAT(bench.diary.lines(), ElementsAre("InstanceList.get_by_host"));
+}
+
+TEST_F(UpkeepTest, AStateThatIsSavedButWrongIsTriedAgain) {
+    bench.make_guest(server_in("active", nullptr, off)); // an earlier stop could not be sent
+    bring_guest_to(off);
+    turn(&Upkeep::sync_power_states);
+    EXPECT_EQ(bench.states(), "active/powering-off");
+}
+
+TEST_F(UpkeepTest, NoStateIsChangedWhenTheHypervisorDoesNotAnswer) {
+    bench.make_guest(server_in("active", nullptr, running));
+    bench.host->set_reachable(false, "a test");
+    turn(&Upkeep::sync_power_states);
+    bench.host->set_reachable(true, "");
+    EXPECT_EQ(bench.bus.instance(server_uuid)["power_state"].as_int(), static_cast<int>(running));
+}
+
+TEST_F(UpkeepTest, AServerThatMovedBetweenListAndTurnIsLeftAlone) {
+    bench.make_guest(server_in("active", nullptr, running));
+    bring_guest_to(none); // it runs on the other host by now
+    bench.bus.before = [&](const std::string& call) {
+        if (call.starts_with("Instance.get_by_uuid"))
+            bench.bus.change(server_uuid, "host", "c2");
+    };
+    turn(&Upkeep::sync_power_states);
+    bench.bus.before = nullptr;
+    EXPECT_EQ(bench.bus.instance(server_uuid)["power_state"].as_int(), static_cast<int>(running));
+}
+
+TEST_F(UpkeepTest, AnEventOfAGuestThatIsGoneTellsNothing) {
+    bench.make_guest(server_in("active", nullptr, running));
+    bring_guest_to(none);
+    upkeep.sync_power_state_of(InstanceUuid(server_uuid));
+    ASSERT_TRUE(bench.settle());
+    EXPECT_EQ(bench.bus.instance(server_uuid)["power_state"].as_int(), static_cast<int>(running));
+}
+
+TEST_F(UpkeepTest, DeletedServersAreAskedForAtOnce) {
+    bench.make_guest(server_in("active", nullptr));
+    bench.make_guest(server_in("active", nullptr, running, other_uuid));
+    bench.diary.clear();
+    turn(&Upkeep::remove_running_deleted);
+    EXPECT_THAT(bench.diary.lines(), ElementsAre("InstanceList.get_by_filters"));
+}
 
 TEST_F(UpkeepTest, AServerInAnOperationIsLeftAlone) {
     bench.make_guest(server_in("active", "rebooting", PowerState::NoState));
