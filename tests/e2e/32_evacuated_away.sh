@@ -2,8 +2,8 @@
 source "$(dirname "$0")/scenario.sh"
 begin 'a server that was evacuated while the agent was away leaves nothing here; its neighbour runs on'
 
-# The destination: novalet does not rebuild servers yet, so that the evacuation is asked for, and
-# its end is written as the destination would have.
+# The destination: novalet does not rebuild servers yet. Its refusal leaves the records as a failed
+# evacuation does; after that the end of one that went well is written as its destination would have.
 other=evacuated-to
 sed -e "s/^host: .*/host: $other/" -e "s|^state_path: .*|state_path: $WORK/state|" \
     -e '/^telemetry:/,/^  listen:/d' "$AGENT_CONFIG" >"$WORK/other.yaml"
@@ -41,6 +41,15 @@ providers_of() { # providers_of ID: where the server holds something, by name
         api placement GET "/resource_providers/$id" | jq -r .name
     done | sort | tr '\n' ' '
 }
+also_holds_of_other() { # also_holds_of_other ID: what the claim of the destination makes
+    local provider
+    provider=$(api placement GET "/resource_providers?name=$other" |
+        jq -r '.resource_providers[0].uuid')
+    api placement GET "/allocations/$1" |
+        jq --arg provider "$provider" '.allocations |= (map_values({resources})
+            | . + {($provider): to_entries[0].value})' |
+        api placement PUT "/allocations/$1" @- >/dev/null
+}
 migration_of() {
     sql -e "SELECT status FROM nova.migrations WHERE instance_uuid = '$1'
         AND migration_type = 'evacuation'"
@@ -68,7 +77,12 @@ stop_agent
 force_down true
 api compute POST "/v2.1/servers/$id/action" "{\"evacuate\": {\"host\": \"$other\"}}" >/dev/null
 wait_until 60 'the evacuation came to the other host' is_refused "$id"
-expect 'the migration' "$(migration_of "$id")" accepted
+expect 'the migration' "$(migration_of "$id")" failed
+expect 'it holds resources of' "$(providers_of "$id")" "$node "
+expect 'its host' "$(server_field "$id" '."OS-EXT-SRV-ATTR:host"')" "$COMPUTE_HOST"
+
+note 'another evacuation is done'
+also_holds_of_other "$id"
 sql -e "UPDATE nova.instances SET host = '$other', node = '$other' WHERE uuid = '$id';
     UPDATE nova.migrations SET status = 'done', dest_compute = '$other', dest_node = '$other'
         WHERE instance_uuid = '$id'"
