@@ -20,7 +20,7 @@ constexpr const char* binary = "nova-compute"; ///< what Service records and sch
 constexpr const char* automatic = "AUTO: ";    ///< marks a disable that is ours to take back
 constexpr std::size_t network_threads = 16;
 constexpr std::size_t question_threads = 16;
-constexpr std::size_t periodic_threads = 10; ///< as many as there are periodic tasks
+constexpr std::size_t periodic_threads = 11; ///< as many as there are periodic tasks
 constexpr const char* link_lane = "link of the hypervisor";
 constexpr std::size_t task_threads_beside_builds = 64;
 constexpr Seconds close_patience{5};
