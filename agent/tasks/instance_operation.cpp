@@ -34,7 +34,8 @@ Result<bool> InstanceOperation::resume() {
 
 Result<bool> InstanceOperation::still_wanted() {
     const std::string now = instance_.text("task_state");
-    if (now == first_task_state_)
+    // An operation that came without one does not go by it.
+    if (first_task_state_.empty() || now == first_task_state_)
         return true;
     const auto own = own_task_states();
     return std::find(own.begin(), own.end(), now) != own.end();
@@ -149,9 +150,9 @@ Result<void> InstanceOperation::conclude_vm_state(const Error& failure) {
     std::string wanted = instance_.text("vm_state");
     const bool nothing_changed =
         failure.exception == "NotImplementedError" || failure.exception == "InstanceFaultRollback";
-    if (call_.on_failure.vm_state == VmStateAfter::Error && !nothing_changed)
+    if (vm_state_after() == VmStateAfter::Error && !nothing_changed)
         wanted = "error";
-    else if (call_.on_failure.vm_state != VmStateAfter::Kept)
+    else if (vm_state_after() != VmStateAfter::Kept)
         wanted = first_vm_state_;
     if (wanted == instance_.text("vm_state"))
         return {};

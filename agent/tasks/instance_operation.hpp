@@ -45,6 +45,8 @@ class InstanceOperation : public Saga {
     [[nodiscard]] virtual std::vector<std::string> fields() const {
         return {"info_cache", "system_metadata", "flavor"};
     }
+    /// vm_state after a failure; by default as the method's policy says.
+    [[nodiscard]] virtual VmStateAfter vm_state_after() const { return call_.on_failure.vm_state; }
     /// Notification of the operation's failure, after the fault; by default none.
     virtual void tell_failure(const Error& /*failure*/) {}
 

@@ -178,8 +178,8 @@ void Router::dispatch(rpc::Request request, rpc::Responder responder) {
 
 void Router::begin(const std::string& method, Json args, const rpc::Context& context) {
     const auto* const row = find_row(method);
-    if (row == nullptr || row->make == nullptr)
-        return log::error("the agent has no such operation", {{"method", method}});
+    if (row == nullptr || !row->has_effects())
+        return log::error("Nova has no such operation", {{"method", method}});
     rpc::Request request;
     request.method = method;
     request.args = std::move(args);

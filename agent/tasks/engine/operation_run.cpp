@@ -2,6 +2,7 @@
 
 #include "agent/core/log.hpp"
 #include "agent/core/text.hpp"
+#include "agent/tasks/records/nova_exceptions.hpp"
 #include "agent/tasks/records/operation.hpp"
 
 #include <algorithm>
@@ -10,7 +11,7 @@
 namespace novalet::tasks {
 namespace {
 
-constexpr unsigned most_undo_tries = 4;
+constexpr unsigned most_tries = 4;
 
 } // namespace
 
@@ -123,11 +124,11 @@ std::optional<Turn> OperationRun::wait_out(const Error& error) {
         begun_ = true;
         return Turn::parked([outage](Turn::Wake wake) { outage->wait(std::move(wake)); });
     }
-    if (stage_ != Stage::Back)
+    if (!std::exchange(pauses_, false))
         return std::nullopt;
-    const auto pause = waits_.undo_pause * (1U << (undo_tries_ - 1));
-    log::warning("a step could not be undone; it is tried again",
-                 {{"step", saga_->name(step_)}, {"error", error.text}});
+    const auto pause = waits_.undo_pause * (1U << (tries_ - 1));
+    log::warning("what failed is tried again after a pause",
+                 {{"stage", name_of(stage_)}, {"error", error.text}});
     return Turn::parked(
         [this, pause](Turn::Wake wake) { waits_.timer.after(pause, std::move(wake)); });
 }
@@ -168,12 +169,13 @@ Turn OperationRun::turn(const std::stop_token& stop) {
     }
 }
 
+bool OperationRun::is_to_be_waited_out(const Result<void>& result) const {
+    return !result && (pauses_ || waits_for_peer(result.error()));
+}
+
 /// Errors that are to be waited out are returned and change nothing; others decide the next stage.
 Result<bool> OperationRun::advance() {
-    const auto waits = [this](const Result<void>& result) {
-        return !result && (control_plane_unreachable(result.error()) ||
-                           hypervisor_unreachable(result.error()));
-    };
+    const auto waits = [this](const Result<void>& result) { return is_to_be_waited_out(result); };
     switch (stage_) {
     case Stage::Begin: {
         auto begun = begin();
@@ -226,8 +228,7 @@ Result<bool> OperationRun::advance() {
 
 Result<void> OperationRun::begin() {
     if (look_) {
-        NOVALET_ASSIGN(const bool wanted, saga_->resume());
-        look_ = false;
+        NOVALET_ASSIGN(const bool wanted, is_wanted());
         ended_before_ = !wanted;
         if (!wanted)
             return {};
@@ -235,6 +236,22 @@ Result<void> OperationRun::begin() {
     NOVALET_TRY(saga_->begin());
     go_to(Stage::Forward);
     return {};
+}
+
+/// A record that cannot be read says nothing of the operation, which may have ended well: it is
+/// read again after a pause, a few times.
+Result<bool> OperationRun::is_wanted() {
+    auto wanted = saga_->resume();
+    if (!wanted && !waits_for_peer(wanted.error()) &&
+        family_of(wanted.error()) != Family::InstanceGone && ++tries_ < most_tries) {
+        pauses_ = true;
+        return wanted;
+    }
+    if (!wanted && waits_for_peer(wanted.error()))
+        return wanted;
+    tries_ = 0;
+    look_ = !wanted;
+    return wanted;
 }
 
 /// Only asked of a step that may have had its effect.
@@ -254,8 +271,7 @@ Result<bool> OperationRun::is_done_already() {
 
 Result<void> OperationRun::forward() {
     if (look_) {
-        NOVALET_ASSIGN(const bool wanted, saga_->resume());
-        look_ = false;
+        NOVALET_ASSIGN(const bool wanted, is_wanted());
         if (!wanted) {
             log::info("the operation had ended before");
             go_to(Stage::End);
@@ -310,14 +326,15 @@ Result<void> OperationRun::back() {
     auto undone = saga_->undo(step_);
     if (!undone) {
         const auto& error = undone.error();
-        if (control_plane_unreachable(error) || hypervisor_unreachable(error))
+        if (waits_for_peer(error))
             return undone;
-        if (++undo_tries_ < most_undo_tries)
+        pauses_ = ++tries_ < most_tries;
+        if (pauses_)
             return undone;
         log::error("a step could not be undone; what it made is left to the periodic clean-up",
                    {{"step", saga_->name(step_)}, {"error", error.text}});
     }
-    undo_tries_ = 0;
+    tries_ = 0;
     if (step_ == 0)
         go_to(Stage::Conclude);
     else

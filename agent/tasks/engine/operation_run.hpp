@@ -45,7 +45,9 @@ class OperationRun {
     [[nodiscard]] Result<bool> advance();
     [[nodiscard]] Result<void> begin();
     [[nodiscard]] Result<void> forward();
+    [[nodiscard]] Result<bool> is_wanted();
     [[nodiscard]] Result<bool> is_done_already();
+    [[nodiscard]] bool is_to_be_waited_out(const Result<void>& result) const;
     [[nodiscard]] Result<void> back();
     [[nodiscard]] Result<void> conclude();
     [[nodiscard]] Result<void> end();
@@ -76,7 +78,8 @@ class OperationRun {
     bool point_passed_ = false; ///< only forward from here
     bool noted_ = false;        ///< stage and step are in the journal
     bool rests_ = false;        ///< the journal says that nobody works on it
-    unsigned undo_tries_ = 0;
+    unsigned tries_ = 0;        ///< of an undo, or of reading the records again
+    bool pauses_ = false;       ///< the failure is tried again after a pause
     std::optional<Error> failure_;
     Outage* waiting_for_ = nullptr;
 };

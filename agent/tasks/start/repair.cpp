@@ -256,10 +256,13 @@ bool Repair::plug() {
     }
     guest_ = std::move(*guest);
     const auto plugged = services_.hypervisor.plug(*guest_);
-    if (plugged || plugged.error().code == Code::NotFound) // a server without a guest
+    if (plugged)
+        return true;
+    const bool device_gone = plugged.error().exception == "PciDeviceNotFoundById";
+    if (plugged.error().code == Code::NotFound && !device_gone) // a server without a guest
         return true;
     log::error("the interfaces of a server cannot be plugged", {{"error", plugged.error().text}});
-    if (plugged.error().exception == "PciDeviceNotFoundById")
+    if (device_gone)
         return false;
     if (plugged.error().exception != "VirtualInterfacePlugException")
         return true;

@@ -22,7 +22,7 @@ std::span<const Step<BuildInstance>> BuildInstance::table() {
     using Build = BuildInstance;
     constexpr auto again = AfterCrash::Again;
     static constexpr std::array<Step<Build>, 6> steps{{
-        {"begin", again, &Build::take_over},
+        {"begin", again, &Build::take_over, &Build::give_allocation_back},
         {"claim", again, &Build::claim, &Build::drop_claim},
         {"networking", again, &Build::start_networks, &Build::deallocate_networks},
         {"block_device_mapping", again, &Build::block_devices},
@@ -84,6 +84,11 @@ Result<bool> BuildInstance::resume() {
     return wanted;
 }
 
+Result<void> BuildInstance::resume_undo() {
+    again_ = true;
+    return InstanceOperation::resume_undo();
+}
+
 Result<bool> BuildInstance::still_wanted() {
     const std::string task = instance().text("task_state");
     const std::string vm = instance().text("vm_state");
@@ -130,6 +135,14 @@ void BuildInstance::note_roles() {
     for (const auto& role : context().keys()["roles"].items())
         roles.push_back(role.as_string());
     instance().set_item("system_metadata", "boot_roles", join(roles, ","));
+}
+
+/// What the scheduler claimed for this host; not what another one has got since.
+Result<void> BuildInstance::give_allocation_back() {
+    const auto& owner = instance().text("host");
+    if (given_back_ || (!owner.empty() && owner != records_.options.host))
+        return {};
+    return books_.allocations.remove(uuid().str());
 }
 
 Result<void> BuildInstance::claim() {

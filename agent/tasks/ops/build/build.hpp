@@ -17,6 +17,7 @@ class BuildInstance final : public Steps<BuildInstance, InstanceOperation> {
     [[nodiscard]] Json state() const override;
     [[nodiscard]] Result<void> restore(const Json& state, int version) override;
     [[nodiscard]] Result<bool> resume() override;
+    [[nodiscard]] Result<void> resume_undo() override;
     [[nodiscard]] Result<void> begin() override;
     [[nodiscard]] Result<void> end(const Error* failure) override;
     [[nodiscard]] Result<void> conclude(const Error& failure) override;
@@ -36,6 +37,7 @@ class BuildInstance final : public Steps<BuildInstance, InstanceOperation> {
     [[nodiscard]] Result<void> block_devices();
     [[nodiscard]] Result<void> spawn();
     [[nodiscard]] Result<void> finish();
+    [[nodiscard]] Result<void> give_allocation_back();
     [[nodiscard]] Result<void> drop_claim();
     [[nodiscard]] Result<void> deallocate_networks();
     [[nodiscard]] Result<void> remove_guest();

@@ -45,13 +45,15 @@ Result<void> BuildInstance::conclude(const Error& failure) {
     if (outcome == BuildFailure::Gone || never_ours) {
         log::info("build ended because the server is not to be built any more",
                   {{"reason", failure.text}});
-        return books_.allocations.remove(uuid().str());
+        return {};
     }
     const auto& owner = instance().text("host");
     if (!owner.empty() && owner != records_.options.host) {
         log::info("the server of a failed build is another host's by now", {{"host", owner}});
         return {};
     }
+    if (again_) // the books of this process may have it from the record
+        books_.resources.drop(context(), instance(), false);
     if (!std::exchange(counted_, true))
         books_.resources.build_finished(false);
     if (outcome == BuildFailure::Reschedule && others_may_try())
@@ -66,7 +68,7 @@ Result<void> BuildInstance::unlock(const Error& /*failure*/) {
     return {}; // the conclusion's saves did it
 }
 
-/// A hand-over: the record and the allocation are given back first, and noted as given back, so
+/// A hand-over: the record is given back first, and noted as given back, so
 /// that a repeat does not take what another host has got meanwhile; the message keeps its id.
 Result<void> BuildInstance::reschedule(const Error& failure) {
     if (!given_back_) {
@@ -77,13 +79,15 @@ Result<void> BuildInstance::reschedule(const Error& failure) {
         instance().set("power_state", static_cast<int>(hypervisor::PowerState::NoState));
         instance().set("launched_at", nullptr);
         auto saved = save(building());
-        if (!saved && objects::is_instance_gone(saved.error())) // the delete has the rest
-            return books_.allocations.remove(uuid().str());
+        if (!saved && objects::is_instance_gone(saved.error()))
+            return {}; // the delete has the rest
         NOVALET_TRY(or_warn("the server could not be given back to the scheduler", saved));
-        NOVALET_TRY(or_warn("the allocation could not be removed",
-                            books_.allocations.remove(uuid().str())));
         given_back_ = true;
-        warn("the journal could not note that a server was given back", checkpoint());
+        // Without the note, another process would take the record for a build that never began.
+        if (auto noted = checkpoint(); !noted) {
+            given_back_ = false;
+            return into_error(noted.error().in("the build failed and cannot be handed over"));
+        }
     }
     return hand_over(failure);
 }
@@ -124,7 +128,7 @@ Result<void> BuildInstance::into_error(const Error& failure) {
     NOVALET_TRY(or_warn("the failed server could not be set to ERROR", save(building())));
     records_.notifier.instance_action(context(), instance(), "create", "error", &failure);
     log::error("build failed", {{"error", failure.text}, {"exception", failure.exception}});
-    return books_.allocations.remove(uuid().str());
+    return {};
 }
 
 } // namespace novalet::tasks

@@ -48,8 +48,7 @@ Result<hypervisor::GuestSpec> PowerOperation::guest() {
     return recorded_guest(records_, context(), instance(), info);
 }
 
-Result<void> PowerOperation::power_on() {
-    NOVALET_ASSIGN(const auto spec, guest());
+Result<void> PowerOperation::power_on(const hypervisor::GuestSpec& spec) {
     const auto images = guests_.images.for_request(context());
     hypervisor::SpawnHooks hooks;
     hooks.images = images.get();
@@ -103,7 +102,8 @@ std::span<const Step<StartInstance>> StartInstance::table() {
 
 Result<void> StartInstance::start() {
     tell("start");
-    return power_on();
+    NOVALET_ASSIGN(const auto spec, guest());
+    return power_on(spec);
 }
 
 Result<void> StartInstance::record() {
@@ -141,13 +141,29 @@ Result<void> RebootInstance::announce() {
     return save({task("reboot_pending")});
 }
 
+Json RebootInstance::state() const {
+    return Json::object().set("guest_failed", guest_failed_);
+}
+
+Result<void> RebootInstance::restore(const Json& state, int /*version*/) {
+    guest_failed_ = state["guest_failed"].as_bool();
+    return {};
+}
+
+VmStateAfter RebootInstance::vm_state_after() const {
+    return guest_failed_ ? VmStateAfter::Error : VmStateAfter::Kept;
+}
+
 Result<void> RebootInstance::reboot_guest() {
     if (!hard_) {
         NOVALET_ASSIGN(const bool done, guests_.hypervisor.soft_reboot(uuid()));
         if (done)
             return {};
     }
-    return power_on();
+    NOVALET_ASSIGN(const auto spec, guest());
+    auto on = power_on(spec);
+    guest_failed_ = !on && !waits_for_peer(on.error());
+    return on;
 }
 
 Result<void> RebootInstance::reboot() {

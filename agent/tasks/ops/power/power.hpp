@@ -20,7 +20,7 @@ class PowerOperation : public InstanceOperation {
                                            const std::vector<TaskState>& expected);
     /// The guest as it has to be defined, with the interfaces as Neutron knows them now.
     [[nodiscard]] Result<hypervisor::GuestSpec> guest();
-    [[nodiscard]] Result<void> power_on();
+    [[nodiscard]] Result<void> power_on(const hypervisor::GuestSpec& spec);
 
     const GuestServices& guests_;
     const NetworkServices& network_;
@@ -58,9 +58,13 @@ class RebootInstance final : public Steps<RebootInstance, PowerOperation> {
   public:
     RebootInstance(const Services& services, OperationCall call);
     [[nodiscard]] static std::span<const Step<RebootInstance>> table();
+    [[nodiscard]] Json state() const override;
+    [[nodiscard]] Result<void> restore(const Json& state, int version) override;
 
   protected:
     [[nodiscard]] std::vector<std::string> own_task_states() const override;
+    /// ERROR only when it was the guest that failed.
+    [[nodiscard]] VmStateAfter vm_state_after() const override;
 
   private:
     [[nodiscard]] std::string task(const char* name) const;
@@ -69,6 +73,7 @@ class RebootInstance final : public Steps<RebootInstance, PowerOperation> {
     [[nodiscard]] Result<void> reboot_guest();
     [[nodiscard]] Result<void> record();
     const bool hard_;
+    bool guest_failed_ = false;
 };
 
 class PauseInstance final : public Steps<PauseInstance, PowerOperation> {

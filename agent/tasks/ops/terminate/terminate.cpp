@@ -75,7 +75,6 @@ Result<void> TerminateInstance::save_deleted() {
     auto saved = save();
     if (!saved && !instance_is_gone(saved.error()))
         return saved;
-    books_.resources.drop(context(), instance(), false);
     return {};
 }
 
@@ -95,6 +94,7 @@ Result<void> TerminateInstance::destroy_record() {
     auto destroyed = records_.conductor.destroy_instance(instance(), context());
     if (!destroyed && !instance_is_gone(destroyed.error()))
         return destroyed;
+    books_.resources.drop(context(), instance(), false);
     records_.notifier.instance_action(context(), instance(), "delete", "end");
     log::info("server is deleted");
     return {};

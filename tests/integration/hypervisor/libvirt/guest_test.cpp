@@ -177,7 +177,7 @@ class GuestWithCards : public RealGuest {
   protected:
     void SetUp() override {
         RealGuest::SetUp();
-        image_.content = obedient_disk();
+        image_.content = tests::obedient_disk();
         spawn();
     }
     void spawn() {
@@ -252,7 +252,7 @@ TEST_F(GuestWithCards, DetachFromARunningGuest_TakesTheCardOutOfBoth) {
 
 TEST_F(GuestWithCards, AGuestThatHoldsOn_LosesTheCardWithItsNextPowerCycle) {
     ASSERT_TRUE(hypervisor_->destroy(guest_.uuid, {Disks::Remove, guest_.interfaces}));
-    image_.content = boot_disk(); // it halts, and hears of nothing
+    image_.content = tests::boot_disk(); // it halts, and hears of nothing
     guest_.image.id = "00000000-0000-4000-8000-0000000000aa";
     spawn();
     const auto detached = hypervisor_->detach_interface(guest_.uuid, first_, {});

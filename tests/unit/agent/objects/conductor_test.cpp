@@ -194,10 +194,11 @@ TEST_F(ConductorTest, GroupsAreFoundByUuidOrName) {
 TEST_F(ConductorTest, ABuildIsHandedBackToTheTaskApi) {
     Json args = Json::object();
     args.set("instances", Json::array());
-    ASSERT_TRUE(conductor.reschedule_build(args, context));
+    ASSERT_TRUE(conductor.reschedule_build(args, context, "0123"));
     EXPECT_EQ(bus.last().kind, FakeCaller::Sent::Kind::Cast);
     EXPECT_EQ(bus.last().target.name_space, "compute_task");
     EXPECT_EQ(bus.last().target.version, "1.19");
+    EXPECT_EQ(bus.last().target.message_id, "0123");
     EXPECT_EQ(bus.last().method, "build_instances");
     EXPECT_FALSE(bus.last().target.fanout);
 }

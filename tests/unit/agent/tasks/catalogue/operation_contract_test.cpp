@@ -204,9 +204,12 @@ class Trial {
             row_.make != nullptr && policy.vm_state == VmStateAfter::Error && begun_;
         const std::string vm = into_error ? "error" : vm_before_;
         const std::string task = policy.reverts_task_state ? "None" : task_before_;
-        check(
-            host.bench.states() == cat(vm, '/', task),
-            cat("after the failure the server is ", host.bench.states(), ", not ", vm, '/', task));
+        // A refused save is made up for by the next one, as in Nova (reverts_task_state saves the
+        // same object): the server is said to be what its guest is.
+        const bool made_up = row_.make != nullptr && refused_record("Instance.save");
+        const auto states = host.bench.states();
+        check(made_up ? states.ends_with(cat('/', task)) : states == cat(vm, '/', task),
+              cat("after the failure the server is ", states, ", not ", vm, '/', task));
     }
     void check_migration() {
         const auto migration = host.bench.bus.migration(migration_id);

@@ -43,11 +43,11 @@ TEST_F(TerminateTest, GoesInNovasOrder) {
                             "BlockDeviceMappingList.get_by_instance_uuid",
                             "notify shutdown.end",
                             "Instance.save deleted/",
-                            "resources.drop",
                             "allocations.remove",
                             "ConsoleAuthToken.clean_console_auths_for_instance",
                             "cast scheduler delete_instance_info",
                             "Instance.destroy",
+                            "resources.drop",
                             "notify delete.end",
                             "InstanceActionEvent.event_finish_with_failure "
                             "compute_terminate_instance"));
