@@ -8,12 +8,31 @@
 
 #include <functional>
 #include <map>
+#include <source_location>
 #include <stop_token>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace novalet::hypervisor {
+
+/// A failure of the way to the hypervisor, as Nova names it (nova.exception.HypervisorUnavailable).
+[[nodiscard]] inline Failure
+link_failure(std::string text, std::source_location where = std::source_location::current()) {
+    return Failure(Error{Code::Unavailable,
+                         std::move(text),
+                         "HypervisorUnavailable",
+                         "nova.exception",
+                         true,
+                         where});
+}
+
+/// The link to the hypervisor broke or could not be had (code Unavailable, retryable): the
+/// operation did not fail. Whether its effect took place is unknown: look, and do it again once the
+/// hypervisor is reachable().
+[[nodiscard]] inline bool link_lost(const Error& error) {
+    return error.exception == "HypervisorUnavailable";
+}
 
 /// Nova's numbers (reference 03 §1.1).
 enum class PowerState {
@@ -139,9 +158,13 @@ class Hypervisor {
     [[nodiscard]] virtual Result<void> start(std::function<void(const GuestEvent&)> sink) = 0;
     virtual void stop() = 0;
     /// Who hears when the hypervisor is out of reach (false, why) and back (true): the service is
-    /// disabled and enabled by it (reference 07 §1). Any thread; set before start().
+    /// disabled and enabled by it (reference 07 §1). Told one at a time and in order, on a thread
+    /// of the hypervisor that must not be made to wait, and that asks the hypervisor nothing. Set
+    /// before start().
     using LinkListener = std::function<void(bool reachable, const std::string& reason)>;
     virtual void on_link(LinkListener /*listener*/) {} // one that is never out of reach
+    /// What the listener was told, or is about to be told: can the hypervisor be asked now?
+    [[nodiscard]] virtual bool reachable() const { return true; }
 
     [[nodiscard]] virtual Result<HostFacts> facts() = 0;
     [[nodiscard]] virtual Result<std::vector<GuestInfo>> list() = 0;

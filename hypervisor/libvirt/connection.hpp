@@ -14,12 +14,27 @@ namespace novalet::hypervisor::libvirt {
 struct ConnectionOptions {
     std::string uri = "qemu:///system";
     Seconds stop_event_delay{15};
+    /// A verb waits so long in all for a connection and for its place among the calls under way.
+    Milliseconds patience{60000};
+    /// libvirtd is asked for a sign of life so often, and given up when so many are missing.
+    Seconds keepalive_interval{15};
+    unsigned keepalive_count = 2;
 };
 
-/// One connection, opened again when it was lost: at once by the next request, otherwise by the
-/// event thread, which tries with growing pauses. Thread safe.
-/// A request to a libvirtd that hangs ends with Unavailable when its keepalive is not answered
-/// (45 s). libvirt's event loop is the process's: start only one Connection at a time.
+class Link;
+
+/// The way to libvirtd, opened again when it was lost: at once for the next request, otherwise with
+/// growing pauses. Thread safe.
+///
+/// At most four calls are under way (call_gate.hpp says why four, and what leaves places to whom),
+/// each on a connection of its own (link.hpp says why). A verb whose connection breaks, does not
+/// come within `patience`, or has no place within it fails so that link_lost() knows it. A libvirtd
+/// that hangs breaks the connections when its keepalive is not answered (45 s), all of them when
+/// one breaks. Verbs that change something are never repeated here: whether they took effect is for
+/// the caller to look at. Questions are asked once more over a new connection.
+///
+/// Events and timers never wait for libvirtd. libvirt's event loop is the process's: start only
+/// one Connection at a time.
 class Connection {
   public:
     explicit Connection(ConnectionOptions options);
@@ -27,11 +42,14 @@ class Connection {
     Connection& operator=(const Connection&) = delete;
     ~Connection();
 
-    /// Starts the event thread and connects. `events` hears lifecycle events on that thread; `link`
-    /// hears of losses and returns on any thread.
+    /// Starts the event thread and connects, within `patience`. `events` hears lifecycle events on
+    /// that thread; `link` hears of losses and returns, in order, on the thread that opens the
+    /// connection: it must not wait for this object.
     [[nodiscard]] Result<void> start(std::function<void(const GuestEvent&)> events,
                                      std::function<void(bool, const std::string&)> link);
     void stop();
+    /// Is there a connection now, as far as is known?
+    [[nodiscard]] bool reachable() const;
     /// Grows with each new connection: what was asked of an older one may be out of date.
     [[nodiscard]] std::uint64_t generation() const noexcept;
 
@@ -46,7 +64,7 @@ class Connection {
     /// Expanded baseline of one CPU document. Unsupported where libvirt cannot say.
     [[nodiscard]] Result<std::string> baseline_cpu(const std::string& cpu_xml);
     [[nodiscard]] Result<std::uint64_t> memory_mib();
-    /// All defined domains.
+    /// All defined domains; one that goes away meanwhile is left out.
     [[nodiscard]] Result<std::vector<GuestInfo>> guests();
 
     // Verbs on one domain. InstanceNotFound when there is none.
@@ -80,8 +98,7 @@ class Connection {
     [[nodiscard]] Result<int> running_id(const InstanceUuid& uuid);
 
   private:
-    struct State;
-    std::unique_ptr<State> state_;
+    std::shared_ptr<Link> link_;
 };
 
 } // namespace novalet::hypervisor::libvirt

@@ -25,6 +25,7 @@ class LibvirtHypervisor final : public Hypervisor {
     [[nodiscard]] Result<void> start(std::function<void(const GuestEvent&)> sink) override;
     void stop() override;
     void on_link(LinkListener listener) override;
+    [[nodiscard]] bool reachable() const override { return connection_.reachable(); }
     [[nodiscard]] Result<HostFacts> facts() override;
     [[nodiscard]] Result<std::vector<GuestInfo>> list() override;
     [[nodiscard]] Result<GuestInfo> info(const InstanceUuid& uuid) override;

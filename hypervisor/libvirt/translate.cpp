@@ -13,9 +13,6 @@ Code code_of(int number) {
     switch (number) {
     case VIR_ERR_OPERATION_TIMEOUT:
         return Code::Timeout;
-    case VIR_ERR_NO_CONNECT:
-    case VIR_ERR_INVALID_CONN:
-    case VIR_ERR_RPC:
     case VIR_ERR_SYSTEM_ERROR:
     case VIR_ERR_AGENT_UNRESPONSIVE:
         return Code::Unavailable;
@@ -55,14 +52,33 @@ std::string take(char* text) {
     return out;
 }
 
-Failure last_error(const std::string& what) {
+Reason last_reason() {
+    Reason out;
     const virError* error = virGetLastError();
-    const int number = error != nullptr ? error->code : 0;
-    const std::string text =
-        error != nullptr && error->message != nullptr ? error->message : "libvirt gives no reason";
-    if (number == VIR_ERR_NO_DOMAIN)
-        return fail_as("InstanceNotFound", Code::NotFound, cat(what, ": ", text));
-    auto failure = fail(code_of(number), cat(what, ": ", text));
+    if (error == nullptr)
+        return out;
+    out.code = error->code;
+    out.domain = error->domain;
+    if (error->message != nullptr)
+        out.text = error->message;
+    return out;
+}
+
+bool is_link_loss(const Reason& reason, bool alive) {
+    if (reason.code == VIR_ERR_NO_CONNECT || reason.code == VIR_ERR_INVALID_CONN)
+        return true;
+    if (alive)
+        return false;
+    return reason.code == VIR_ERR_OK || reason.domain == VIR_FROM_RPC ||
+           reason.domain == VIR_FROM_REMOTE;
+}
+
+Failure failure_of(const Reason& reason, const std::string& what, bool alive) {
+    if (is_link_loss(reason, alive))
+        return link_failure(cat(what, ": the connection to libvirtd was lost: ", reason.text));
+    if (reason.code == VIR_ERR_NO_DOMAIN)
+        return fail_as("InstanceNotFound", Code::NotFound, cat(what, ": ", reason.text));
+    auto failure = fail(code_of(reason.code), cat(what, ": ", reason.text));
     failure.value().exception = "libvirtError";
     failure.value().module = "libvirt";
     return failure;

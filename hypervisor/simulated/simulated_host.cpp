@@ -170,7 +170,7 @@ Result<GuestInfo> SimulatedHypervisor::info(const InstanceUuid& uuid) {
 
 /// The form of uptime(1), for a host that booted when this object was made.
 Result<std::string> SimulatedHypervisor::uptime() {
-    NOVALET_TRY(reachable());
+    NOVALET_TRY(within_reach());
     const auto now = clock_.wall();
     const auto minutes = std::chrono::duration_cast<std::chrono::minutes>(now - booted_).count();
     const std::string time = to_utc_text(now).substr(11);

@@ -132,7 +132,7 @@ Result<void> SimulatedHypervisor::forget(const InstanceUuid& uuid) {
 }
 
 Result<GuestRecord> SimulatedHypervisor::find(const InstanceUuid& uuid) const {
-    NOVALET_TRY(reachable());
+    NOVALET_TRY(within_reach());
     const std::lock_guard lock(mutex_);
     const auto at = guests_.find(uuid);
     if (at == guests_.end())
@@ -142,16 +142,16 @@ Result<GuestRecord> SimulatedHypervisor::find(const InstanceUuid& uuid) const {
 
 // Failures and time ------------------------------------------------------------------------------
 
-Result<void> SimulatedHypervisor::reachable() const {
+Result<void> SimulatedHypervisor::within_reach() const {
     const std::lock_guard lock(mutex_);
     if (lost_)
-        return fail(Code::Unavailable,
-                    cat("simulated host ", options_.hostname, " is out of reach: ", *lost_));
+        return link_failure(
+            cat("simulated host ", options_.hostname, " is out of reach: ", *lost_));
     return {};
 }
 
 Result<void> SimulatedHypervisor::begin(const char* step_name) {
-    NOVALET_TRY(reachable());
+    NOVALET_TRY(within_reach());
     const std::lock_guard lock(mutex_);
     const auto failure = failures_.find(step_name);
     if (failure == failures_.end())
@@ -287,7 +287,7 @@ Result<void> SimulatedHypervisor::start_guest(GuestRecord record, const SpawnHoo
 Result<void> SimulatedHypervisor::make(const GuestSpec& guest, const SpawnHooks& hooks) {
     if (!is_uuid(guest.uuid.str())) // it becomes the name of a file
         return fail(Code::InvalidArgument, cat("'", guest.uuid.str(), "' is no instance uuid"));
-    NOVALET_TRY(reachable());
+    NOVALET_TRY(within_reach());
     if (auto existing = find(guest.uuid); existing && !is_off(existing->state)) {
         NOVALET_TRY(step(hooks, "plug"));
         add_ports(*existing, guest.interfaces);
@@ -303,7 +303,7 @@ Result<void> SimulatedHypervisor::make(const GuestSpec& guest, const SpawnHooks&
 
 Result<void> SimulatedHypervisor::spawn(const GuestSpec& guest, const SpawnHooks& hooks) {
     auto made = make(guest, hooks);
-    if (made || !reachable())
+    if (made || !within_reach())
         return made; // out of reach it cannot be cleaned up: the caller's destroy does that later
     const auto left = find(guest.uuid);
     if (!left || !left->claimed)
@@ -452,7 +452,7 @@ void SimulatedHypervisor::leave_behind(Leftover leftover) {
 }
 
 Result<std::vector<Leftover>> SimulatedHypervisor::leftovers() {
-    NOVALET_TRY(reachable());
+    NOVALET_TRY(within_reach());
     const auto now = seconds_of(clock_.wall());
     const std::lock_guard lock(mutex_);
     std::vector<Leftover> out;

@@ -56,6 +56,7 @@ class SimulatedHypervisor final : public Hypervisor {
     [[nodiscard]] Result<void> start(std::function<void(const GuestEvent&)> sink) override;
     void stop() override;
     void on_link(LinkListener listener) override;
+    [[nodiscard]] bool reachable() const override { return within_reach().has_value(); }
     [[nodiscard]] Result<HostFacts> facts() override;
     [[nodiscard]] Result<std::vector<GuestInfo>> list() override;
     [[nodiscard]] Result<GuestInfo> info(const InstanceUuid& uuid) override;
@@ -97,7 +98,7 @@ class SimulatedHypervisor final : public Hypervisor {
     /// As if the guest did it by itself (shut down inside, crashed); the event is delivered.
     [[nodiscard]] Result<void> guest_becomes(const InstanceUuid& uuid, PowerState state);
     /// As if the connection to the host was lost or came back: told to the link listener; verbs
-    /// and queries fail with Unavailable while it is lost.
+    /// and queries fail as link_lost() knows it while it is lost.
     void set_reachable(bool reachable, const std::string& reason);
     /// A folder or device without a guest: leftovers() tells it until it is swept or, a folder,
     /// its guest is destroyed with its disks.
@@ -106,7 +107,7 @@ class SimulatedHypervisor final : public Hypervisor {
     [[nodiscard]] std::vector<std::string> plugged(const InstanceUuid& uuid) const;
 
   private:
-    [[nodiscard]] Result<void> reachable() const;
+    [[nodiscard]] Result<void> within_reach() const;
     [[nodiscard]] Result<void> step(const SpawnHooks& hooks, const char* name);
     [[nodiscard]] Result<void> begin(const char* step_name);
     [[nodiscard]] Result<void> pass(Milliseconds span, const std::stop_token& stop) const;
