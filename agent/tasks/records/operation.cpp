@@ -2,6 +2,7 @@
 
 #include "agent/core/log.hpp"
 #include "agent/tasks/records/nova_exceptions.hpp"
+#include "hypervisor/hypervisor.hpp"
 
 namespace novalet::tasks {
 namespace {
@@ -29,7 +30,7 @@ bool control_plane_unreachable(const Error& error) {
 }
 
 bool hypervisor_unreachable(const Error& error) {
-    return error.exception == "HypervisorUnavailable";
+    return hypervisor::link_lost(error);
 }
 
 bool waits_for_peer(const Error& error) {
