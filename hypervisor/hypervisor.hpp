@@ -178,7 +178,8 @@ class Hypervisor {
     /// Disks, interfaces, domain, start (paused until the plug events are there), RUNNING.
     /// On failure what this call made is removed again, and what an attempt of this host that was
     /// cut off had made; files and a domain that were there before and are nobody's claim stay.
-    /// What could not be removed (libvirt is out of reach) is left to the caller's destroy().
+    /// When the link was lost nothing is removed: the next spawn finds what there is and goes on, or
+    /// the caller destroys it.
     [[nodiscard]] virtual Result<void> spawn(const GuestSpec& guest, const SpawnHooks& hooks) = 0;
     /// Guest, interfaces, files. Ok when nothing is left, also when nothing was there. It can be
     /// repeated: each part is looked for by itself, so that files and interfaces go also when the

@@ -220,6 +220,8 @@ Result<void> LibvirtHypervisor::spawn(const GuestSpec& guest, const SpawnHooks& 
         made = files_.release(guest.uuid);
     if (made)
         return {};
+    if (link_lost(made.error()))
+        return made; // the next call finds what there is and goes on
     log::warning("the guest could not be made; what this host made of it is removed",
                  {{"instance", guest.uuid.str()}, {"error", made.error().text}});
     clean_up(guest, attempt);
