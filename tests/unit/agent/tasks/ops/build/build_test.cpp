@@ -162,8 +162,8 @@ TEST_F(BuildTest, WithoutPortsOnThisHostAnotherOneIsTried) {
                             "networks.allocate fails",
                             "networks.deallocate",
                             "resources.drop",
-                            "resources.build_finished failed",
-                            "allocations.remove"));
+                            "allocations.remove",
+                            "resources.build_finished failed"));
 }
 
 TEST_F(BuildTest, NoAddressAnywhereIsAnError) {
@@ -181,8 +181,8 @@ TEST_F(BuildTest, AFailedDiskUndoesEverythingInOrder) {
                             "networks.allocate",
                             "networks.deallocate",
                             "resources.drop",
-                            "resources.build_finished failed",
                             "allocations.remove",
+                            "resources.build_finished failed",
                             "cast conductor build_instances"));
 }
 
