@@ -56,9 +56,6 @@ void OperationRun::give_up() {
 void OperationRun::give_up(Error error) {
     switch (stage_) {
     case Stage::Begin:
-        failure_ = std::move(error);
-        go_to(Stage::Conclude);
-        break;
     case Stage::Forward:
         go_back(std::move(error));
         break;
@@ -182,9 +179,13 @@ Result<bool> OperationRun::advance() {
         if (waits(begun))
             return Failure(begun.error());
         if (!begun) {
+            // What an earlier process may have begun is undone, and its failure recorded.
+            if (look_) {
+                go_back(begun.error());
+                return true;
+            }
             failure_ = begun.error();
-            // Of an operation that an earlier process had, the failure is recorded.
-            go_to(look_ ? Stage::Conclude : Stage::Unlock);
+            go_to(Stage::Unlock);
         }
         return !ended_before_;
     }

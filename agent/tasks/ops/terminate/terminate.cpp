@@ -29,8 +29,10 @@ std::span<const Step<TerminateInstance>> TerminateInstance::table() {
 
 Result<bool> TerminateInstance::resume() {
     auto wanted = InstanceOperation::resume();
-    if (!wanted && instance_is_gone(wanted.error()))
+    if (!wanted && instance_is_gone(wanted.error())) {
+        books_.resources.drop(context(), instance(), false);
         return false;
+    }
     return wanted;
 }
 

@@ -208,8 +208,11 @@ class Trial {
         const auto& policy = row_.facts->on_failure;
         if (row_.make == nullptr && refused_record("Instance.save"))
             return;
+        // A reboot that failed over anything but the guest leaves the server as the guest is.
+        const bool spared = row_.facts->name == "reboot_instance" &&
+                            host.bench.guest_state() == hypervisor::PowerState::Running;
         const bool into_error =
-            row_.make != nullptr && policy.vm_state == VmStateAfter::Error && begun_;
+            row_.make != nullptr && policy.vm_state == VmStateAfter::Error && begun_ && !spared;
         const std::string vm = into_error ? "error" : vm_before_;
         const std::string task = policy.reverts_task_state ? "None" : task_before_;
         // A refused save is made up for by the next one, as in Nova (reverts_task_state saves the

@@ -199,6 +199,7 @@ TEST_F(BlindWayBack, ABuildWhoseRecordCannotBeReadIsGivenToTheScheduler) {
     ASSERT_TRUE(bench.settle());
     EXPECT_EQ(bench.states(), "building/scheduling");
     EXPECT_EQ(bench.bus.casts("build_instances").size(), 1U);
+    EXPECT_EQ(bench.diary.count("allocations.remove"), 1U);
 }
 
 } // namespace
