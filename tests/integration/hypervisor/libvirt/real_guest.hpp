@@ -143,11 +143,22 @@ class RealGuest : public ::testing::Test {
         hypervisor_ = make();
         ASSERT_TRUE(hypervisor_->start([this](const GuestEvent& event) { events_.add(event); }));
     }
-    /// The guest's domain as libvirt has it, asked beside the hypervisor.
+    /// What virsh prints of the guest's domain, beside the hypervisor; empty when it fails.
+    [[nodiscard]] std::string virsh(const char* verb) const {
+        ProcessRequest request;
+        request.argv = {"virsh", "-c", Options().uri, verb, guest_.uuid.str()};
+        const auto done = system_processes().check(request);
+        EXPECT_TRUE(done) << (done ? "" : done.error().text);
+        return done ? done->out : "";
+    }
+    /// The guest's domain as libvirt has it.
     [[nodiscard]] domain::LiveDomain defined() const {
-        const auto xml = Connection({}).xml(guest_.uuid);
-        EXPECT_TRUE(xml) << (xml ? "" : xml.error().text);
-        return domain::read_domain(xml.value_or("<domain/>")).value_or(domain::LiveDomain());
+        return domain::read_domain(virsh("dumpxml")).value_or(domain::LiveDomain());
+    }
+    [[nodiscard]] bool has_managed_save() const {
+        const auto info = virsh("dominfo");
+        const auto line = info.find("Managed save:");
+        return line != std::string::npos && info.find("yes", line) < info.find('\n', line);
     }
     SpawnHooks hooks() {
         SpawnHooks out;

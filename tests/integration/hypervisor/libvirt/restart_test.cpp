@@ -154,9 +154,9 @@ TEST_F(Restart, RenamedByTheTemplate_KeepsItsName) {
 TEST_F(Restart, SavedMemory_IsGivenUpByAColdStart) {
     spawn();
     ASSERT_TRUE(hypervisor_->suspend(guest_.uuid));
-    EXPECT_EQ(Connection({}).has_managed_save(guest_.uuid), true);
+    EXPECT_TRUE(has_managed_save());
     power_on();
-    EXPECT_EQ(Connection({}).has_managed_save(guest_.uuid), false);
+    EXPECT_FALSE(has_managed_save());
     EXPECT_THAT(console(greeting), HasSubstr(greeting));
 }
 
