@@ -52,6 +52,11 @@ Result<void> BuildInstance::conclude(const Error& failure) {
         log::info("the server of a failed build is another host's by now", {{"host", owner}});
         return {};
     }
+    if (again_ && instance().text("vm_state") != "building") {
+        log::info("the failed build had been concluded before",
+                  {{"vm_state", instance().text("vm_state")}});
+        return {};
+    }
     if (again_) // the books of this process may have it from the record
         books_.resources.drop(context(), instance(), false);
     if (!std::exchange(counted_, true))
