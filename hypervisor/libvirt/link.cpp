@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
 #include <utility>
 
@@ -25,6 +26,10 @@ int on_lifecycle(
 }
 
 } // namespace
+
+void DomainDeleter::operator()(virDomainPtr domain) const {
+    virDomainFree(domain);
+}
 
 InstanceUuid uuid_of(virDomainPtr domain) {
     std::array<char, VIR_UUID_STRING_BUFLEN> text{};
@@ -163,6 +168,12 @@ Result<void> Link::connected(const std::string& what, const Deadline& until) {
     if (lives())
         return {};
     return failure_ ? Failure(failure_->in(what)) : lost_at_once(what);
+}
+
+/// At once after a call that broke off: libvirt tells of the loss later.
+void Link::notice_loss(const Entered& entered) {
+    if (virConnectIsAlive(entered.host()) != 1)
+        broke(*entered.session, VIR_CONNECT_CLOSE_REASON_ERROR);
 }
 
 /// On any thread, in the middle of a call to libvirt.

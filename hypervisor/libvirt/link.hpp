@@ -1,6 +1,6 @@
 #pragma once
 // The connection to libvirtd itself: who opens it, who may use it and what is known when it breaks.
-// Internal to this folder: libvirt.h shows here.
+// Internal to this folder.
 #include "hypervisor/libvirt/call_gate.hpp"
 #include "hypervisor/libvirt/connection.hpp"
 #include "hypervisor/libvirt/event_loop.hpp"
@@ -8,20 +8,23 @@
 
 #include <atomic>
 #include <condition_variable>
-#include <libvirt/libvirt.h>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <thread>
 #include <vector>
 
+// libvirt.h stays out of headers: its virConnectPtr and virDomainPtr point to these.
+struct _virConnect;
+struct _virDomain;
+
 namespace novalet::hypervisor::libvirt {
 
 struct DomainDeleter {
-    void operator()(virDomainPtr domain) const { virDomainFree(domain); }
+    void operator()(_virDomain* domain) const;
 };
-using DomainPtr = std::unique_ptr<virDomain, DomainDeleter>;
-[[nodiscard]] InstanceUuid uuid_of(virDomainPtr domain);
+using DomainPtr = std::unique_ptr<_virDomain, DomainDeleter>;
+[[nodiscard]] InstanceUuid uuid_of(_virDomain* domain);
 
 class Link;
 
@@ -39,17 +42,17 @@ class Session {
     ~Session(); ///< goes over the wire; at once where the connections are lost
 
     /// Takes over a connection and watches it; the first one carries the events.
-    void add(virConnectPtr host, const ConnectionOptions& options, EventLoop& events);
+    void add(_virConnect* host, const ConnectionOptions& options, EventLoop& events);
     /// For the call in this place of the gate.
-    [[nodiscard]] virConnectPtr host(std::size_t place) const { return hosts_.at(1 + place); }
+    [[nodiscard]] _virConnect* host(std::size_t place) const { return hosts_.at(1 + place); }
     [[nodiscard]] bool lost() const noexcept { return lost_; }
 
   private:
     friend class Link;
-    static void on_close(virConnectPtr host, int reason, void* self);
+    static void on_close(_virConnect* host, int reason, void* self);
 
     const std::weak_ptr<Link> link_;
-    std::vector<virConnectPtr> hosts_;
+    std::vector<_virConnect*> hosts_;
     int events_id_ = -1;
     std::atomic<bool> lost_{false}; ///< set by the link only
 };
@@ -73,7 +76,7 @@ class Link : public std::enable_shared_from_this<Link> {
 
     /// What a verb gets to ask with.
     struct Call {
-        virConnectPtr host;
+        _virConnect* host;
         const std::string& what;
         /// Of the call to libvirt that this thread has just made.
         [[nodiscard]] Failure failed() const;
@@ -95,7 +98,7 @@ class Link : public std::enable_shared_from_this<Link> {
     struct Entered {
         CallGate::Place place; // given back last
         std::shared_ptr<Session> session;
-        [[nodiscard]] virConnectPtr host() const { return session->host(place.number()); }
+        [[nodiscard]] _virConnect* host() const { return session->host(place.number()); }
     };
     using Outcome = Result<std::shared_ptr<Session>>;
 
@@ -108,9 +111,7 @@ class Link : public std::enable_shared_from_this<Link> {
             auto answer = work(Call{entered.host(), what});
             if (answer || !link_lost(answer.error()))
                 return answer;
-            // At once: libvirt tells of the loss later.
-            if (virConnectIsAlive(entered.host()) != 1)
-                broke(*entered.session, VIR_CONNECT_CLOSE_REASON_ERROR);
+            notice_loss(entered);
             if (--times == 0)
                 return answer;
         }
@@ -121,6 +122,7 @@ class Link : public std::enable_shared_from_this<Link> {
     [[nodiscard]] Result<void> connected(const std::string& what, const Deadline& until);
     [[nodiscard]] Failure lost_at_once(const std::string& what) const;
     [[nodiscard]] bool lives() const { return session_ && !session_->lost(); }
+    void notice_loss(const Entered& entered);
     void broke(Session& session, int reason);
 
     void keep_open();

@@ -12,7 +12,8 @@ namespace novalet::hypervisor::libvirt {
 
 /// Shuts down every connection of this process to the local libvirtd of that URI, also one that
 /// libvirt is opening now. How many there were. Looks at each descriptor of the process; safe while
-/// other threads open and close theirs. A libvirtd reached over the network has none.
+/// other threads open and close theirs. libvirt may write to them still: the process ignores
+/// SIGPIPE. A libvirtd reached over the network has none.
 std::size_t cut_sockets(const std::string& uri);
 
 } // namespace novalet::hypervisor::libvirt

@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <csignal>
 #include <gtest/gtest.h>
 #include <memory>
 #include <mutex>
@@ -58,6 +59,7 @@ double calls_that_waited() {
 class Reconnect : public ::testing::Test {
   protected:
     void SetUp() override {
+        std::signal(SIGPIPE, SIG_IGN); // as the agent does: libvirt writes to what was closed
         ASSERT_TRUE(daemon_.is_up());
         relay_.open();
     }
@@ -223,7 +225,7 @@ TEST_F(Reconnect, NewConnectionThatIsNotAnswered_KeepsNoEventBack) {
     remove(later);
 }
 
-TEST_F(Reconnect, LibvirtdThatNeverAnswersAgain_HoldsUpNoEnd) {
+TEST_F(Reconnect, StopWhileANewConnectionIsNotAnswered_Returns) {
     ConnectionOptions options;
     options.patience = Seconds(1);
     connect(options);
@@ -236,7 +238,7 @@ TEST_F(Reconnect, LibvirtdThatNeverAnswersAgain_HoldsUpNoEnd) {
     ASSERT_FALSE(after);
     EXPECT_TRUE(link_lost(after.error()));
     connection_.reset();
-    relay_.cut(); // ends the attempt
+    relay_.cut();
 }
 
 TEST_F(Reconnect, ChangeWhoseConnectionBreaks_IsNotRepeated) {
