@@ -33,6 +33,8 @@ class Link;
 /// one breaks. Verbs that change something are never repeated here: whether they took effect is for
 /// the caller to look at. Questions are asked once more over a new connection.
 ///
+/// Before start() and after stop() every verb fails at once, as with a lost link.
+///
 /// Events and timers never wait for libvirtd. libvirt's event loop is the process's: start only
 /// one Connection at a time.
 class Connection {

@@ -96,6 +96,10 @@ Result<void> Link::start(std::function<void(const GuestEvent&)> events,
                          std::function<void(bool, const std::string&)> listener) {
     NOVALET_TRY(loop_.start(std::move(events)));
     listener_ = std::move(listener);
+    {
+        const std::lock_guard lock(mutex_);
+        closed_ = false;
+    }
     opener_ = std::jthread([self = shared_from_this()] { self->keep_open(); });
     return connected("start", Deadline::after(options_.patience));
 }
@@ -106,7 +110,7 @@ void Link::stop() {
     std::shared_ptr<Session> last;
     {
         std::unique_lock lock(mutex_);
-        stopping_ = true;
+        closed_ = true;
         changed_.notify_all();
         last = std::move(session_);
         session_.reset();
@@ -149,7 +153,7 @@ Failure Link::lost_at_once(const std::string& what) const {
 Result<void> Link::connected(const std::string& what, const Deadline& until) {
     std::unique_lock lock(mutex_);
     const auto mine = begun_ + 1;
-    const auto decided = [&] { return stopping_ || lives() || ended_ >= mine; };
+    const auto decided = [&] { return closed_ || lives() || ended_ >= mine; };
     if (!decided()) {
         wanted_ = std::max(wanted_, mine);
         changed_.notify_all();
@@ -163,7 +167,7 @@ Result<void> Link::connected(const std::string& what, const Deadline& until) {
                                     " does not answer a new connection"));
         }
     }
-    if (stopping_)
+    if (closed_)
         return link_failure(cat(what, ": not asked, because the connection to libvirt is closed"));
     if (lives())
         return {};
@@ -190,17 +194,17 @@ void Link::broke(Session& session, int reason) {
 void Link::keep_open() {
     std::unique_lock lock(mutex_);
     auto again = Deadline::after(first_pause);
-    while (!stopping_) {
+    while (!closed_) {
         if (lives()) {
-            changed_.wait(lock, [&] { return stopping_ || !lives() || loss_; });
+            changed_.wait(lock, [&] { return closed_ || !lives() || loss_; });
             again = Deadline::after(pause_);
         }
         if (loss_)
             tell_loss(lock);
-        if (lives() || stopping_)
+        if (lives() || closed_)
             continue;
-        changed_.wait_until(lock, again.time(), [&] { return stopping_ || wanted_ > begun_; });
-        if (stopping_)
+        changed_.wait_until(lock, again.time(), [&] { return closed_ || wanted_ > begun_; });
+        if (closed_)
             break;
         if (wanted_ <= begun_) // nobody asked: the next time later
             pause_ = std::min(pause_ * 2, longest_pause);
@@ -240,7 +244,7 @@ void Link::attempt(std::unique_lock<std::mutex>& lock) {
     failure_.reset();
     if (!fresh) {
         failure_ = fresh.error();
-    } else if (!stopping_ && !(*fresh)->lost()) {
+    } else if (!closed_ && !(*fresh)->lost()) {
         session_ = *fresh;
         ++generation_;
         pause_ = first_pause;

@@ -147,7 +147,7 @@ class Link : public std::enable_shared_from_this<Link> {
     std::optional<Deadline> attempt_ends_; ///< when an attempt may be cut short
     std::optional<Error> failure_;         ///< of the last attempt; empty when it was successful
     Milliseconds pause_{0};
-    bool stopping_ = false;
+    bool closed_ = true; ///< before start() and from stop() on
     bool opener_ended_ = false;
     std::jthread opener_;
 };

@@ -104,5 +104,20 @@ TEST(ConnectionAlone, NoLibvirtd_IsUnavailableWithTheAddress) {
     EXPECT_NE(started.error().text.find("/nonexistent/novalet-sock"), std::string::npos);
 }
 
+TEST(ConnectionAlone, BeforeItsStartAndAfterItsStop_AsksNothing) {
+    Connection connection({"test:///default", Seconds(0)});
+    const auto before = connection.host_name();
+    ASSERT_FALSE(before);
+    EXPECT_TRUE(link_lost(before.error()));
+    EXPECT_FALSE(connection.reachable());
+    ASSERT_TRUE(connection.start([](const GuestEvent&) {}, [](bool, const std::string&) {}));
+    EXPECT_TRUE(connection.reachable());
+    connection.stop();
+    EXPECT_FALSE(connection.reachable());
+    const auto after = connection.host_name();
+    ASSERT_FALSE(after);
+    EXPECT_TRUE(link_lost(after.error()));
+}
+
 } // namespace
 } // namespace novalet::hypervisor::libvirt
