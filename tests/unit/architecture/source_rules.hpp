@@ -172,8 +172,7 @@ inline const std::map<std::string, std::vector<std::string>>& foreign_homes() {
         {"pplx/", {"agent/clients/http_cpprest.cpp"}},
         {"boost/", {"agent/telemetry", "agent/clients/http_cpprest.cpp"}},
         {"openssl/", {"agent/core/digest.cpp", "agent/clients/http_cpprest.cpp", "agent/amqp"}},
-        // link.hpp is read by the sources of its folder only, never by connection.hpp.
-        {"libvirt/", {"hypervisor/libvirt", "hypervisor/libvirt/link.hpp"}},
+        {"libvirt/", {"hypervisor/libvirt"}},
         {"pugixml.hpp", {"hypervisor/domain"}},
         {"yaml-cpp/", {"config/load/yaml.cpp"}},
         {"sqlite3.h", {"agent/journal"}},
